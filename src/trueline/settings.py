@@ -1,0 +1,90 @@
+"""Where state lives on disk: one folder, every path in it named here and nowhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from trueline.errors import Unavailable
+
+CACHEDIR_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by trueline; backup tools may skip it.\n"
+
+
+@dataclass(frozen=True)
+class StateFolder:
+    """The `.trueline/` folder beside a project file."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        return self.root / "control.db"
+
+    @property
+    def token(self) -> Path:
+        return self.root / "token"
+
+    @property
+    def servers(self) -> Path:
+        """Addresses of running servers, for the client."""
+        return self.root / "server.json"
+
+    @property
+    def tracking_database(self) -> Path:
+        return self.root / "mlflow.db"
+
+    @property
+    def tracking_artifacts(self) -> Path:
+        return self.root / "mlartifacts"
+
+    @property
+    def routes(self) -> Path:
+        """The last route table, read by a serving process that starts while control is down."""
+        return self.root / "routes.json"
+
+    def table(self, name: str) -> Path:
+        return self.root / "tables" / name
+
+    def model(self, version: int) -> Path:
+        return self.root / "models" / str(version)
+
+    def run(self, run_id: str) -> Path:
+        return self.root / "runs" / run_id
+
+    @property
+    def journals(self) -> Path:
+        return self.root / "journal"
+
+    def journal(self, replica: str) -> Path:
+        return self.journals / replica
+
+    def socket(self, name: str) -> Path:
+        """A Unix socket's path, kept short: the kernel refuses more than about 100 bytes."""
+        key = hashlib.sha256(str(self.root.resolve()).encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"trueline-{os.getuid()}-{key}" / f"{name}.sock"
+
+    def create(self) -> StateFolder:
+        """Make the folder, private sockets' folder included; say clearly when that is impossible."""
+        try:
+            for folder in (self.root, self.root / "tables", self.root / "models", self.root / "runs", self.journals):
+                folder.mkdir(parents=True, exist_ok=True)
+            if not (self.root / ".gitignore").exists():
+                (self.root / ".gitignore").write_text("*\n")
+            if not (self.root / "CACHEDIR.TAG").exists():
+                (self.root / "CACHEDIR.TAG").write_text(CACHEDIR_TAG)
+            probe = self.root / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+            sockets = self.socket("any").parent
+            sockets.mkdir(mode=0o700, exist_ok=True)
+            if sockets.stat().st_uid != os.getuid():
+                raise Unavailable(f"{sockets} belongs to another user; remove it or set TMPDIR to a folder of yours")
+        except OSError as problem:
+            raise Unavailable(
+                f"the state folder {self.root} cannot be written ({problem.strerror or problem}); "
+                "make it writable or choose another with --state"
+            ) from problem
+        return self
