@@ -66,6 +66,10 @@ class StateFolder:
         key = hashlib.sha256(str(self.root.resolve()).encode()).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"trueline-{os.getuid()}-{key}" / f"{name}.sock"
 
+    def bell(self, name: str) -> Path:
+        """Where a process listens for being woken."""
+        return self.socket(name).with_suffix(".bell")
+
     def create(self) -> StateFolder:
         """Make the folder, private sockets' folder included; say clearly when that is impossible."""
         try:

@@ -1,0 +1,62 @@
+"""Blocks: making them due, recording their evidence, and judging each exactly once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+
+from trueline.domain.blocks import BLOCKS, Block, BlockEvent, BlockState
+from trueline.store import moves, rows, tables
+from trueline.store.engine import Tx
+
+
+def newest_day(tx: Tx, project: str) -> str | None:
+    """The last day that has a block."""
+    box = tables.blocks
+    found = tx.execute(select(func.max(box.c.day)).where(box.c.project == project)).scalar()
+    return None if found is None else str(found)
+
+
+def make_due(tx: Tx, project: str, day: str, due_at: datetime) -> None:
+    values = {"id": f"{project}/{day}", "project": project, "day": day, "due_at": due_at}
+    tx.execute(insert(tables.blocks), {**values, "state": BLOCKS.initial})
+
+
+def evaluated(tx: Tx, block: Block, fence: int, evidence: dict[str, Any], *, actor: str, reason: str) -> None:
+    moves.move(
+        tx, tables.blocks, BLOCKS, block.id, BlockEvent.evaluate, actor=actor, reason=reason, fence=fence, evidence=evidence
+    )
+
+
+def next_to_judge(tx: Tx, project: str) -> Block | None:
+    """The oldest evaluated block, provided that no older one is still being evaluated."""
+    box = tables.blocks
+    oldest = rows.first(tx, Block, box.c.project == project, box.c.state != BlockState.judged)
+    return oldest if oldest is not None and oldest.state is BlockState.evaluated else None
+
+
+def judge(tx: Tx, block: Block, *, reason: str) -> None:
+    moves.move(tx, tables.blocks, BLOCKS, block.id, BlockEvent.judge, actor="monitor", reason=reason)
+
+
+def since(tx: Tx, project: str, after_day: str) -> list[Block]:
+    """Blocks with evidence, of days after that one, oldest first."""
+    box = tables.blocks
+    states = (BlockState.evaluated, BlockState.judged)
+    return rows.find(tx, Block, box.c.project == project, box.c.day > after_day, box.c.state.in_(states))
+
+
+def monitor_state(tx: Tx, project: str) -> dict[str, Any]:
+    """What the monitor and the rehearsal remember between blocks; empty at first."""
+    box = tables.monitors
+    found = tx.execute(select(box.c.state).where(box.c.project == project)).scalar()
+    return dict(found) if found else {}
+
+
+def keep_monitor_state(tx: Tx, project: str, state: dict[str, Any]) -> None:
+    box = tables.monitors
+    changed = tx.execute(update(box).where(box.c.project == project).values(state=state, updated_at=tx.now))
+    if changed.rowcount == 0:
+        tx.execute(insert(box), {"project": project, "state": state, "updated_at": tx.now})

@@ -1,0 +1,26 @@
+"""What every loop and command of one project works with, made once by `wiring`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trueline.clock import Clock
+from trueline.control.releases import Scene
+from trueline.domain.project import Project
+from trueline.settings import StateFolder
+from trueline.store.engine import Store
+
+
+@dataclass(frozen=True)
+class Context:
+    project: Project
+    root: Path  # the folder of the project file: sources and code are relative to it
+    folder: StateFolder
+    store: Store
+    clock: Clock
+    actor: str = "control"
+
+    @property
+    def scene(self) -> Scene:
+        return Scene(self.project.name, self.folder, self.project.release.stick_to)

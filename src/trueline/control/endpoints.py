@@ -1,0 +1,157 @@
+"""The endpoint: which versions answer, at which weight. One route table per project, each change a new epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from trueline.domain.releases import LIVE, Release, ReleaseState
+from trueline.domain.routes import Arm, Route, RouteTable, decode, encode
+from trueline.domain.runs import Purpose
+from trueline.domain.versions import Version, VersionState
+from trueline.settings import StateFolder
+from trueline.store import outbox, rows, tables
+from trueline.store.engine import Tx
+
+REHEARSED = 4
+"""How many of the last rehearsal refits score in shadow: the freshest, and one a few refits older than it."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    table: RouteTable
+    acknowledged: int
+    champion: int | None
+    champion_since: datetime | None
+
+
+def get(tx: Tx, project: str) -> Endpoint:
+    """The endpoint in force; an empty one at epoch 0 before the first release."""
+    box = tables.endpoints
+    row = tx.execute(
+        select(box.c.routes, box.c.acknowledged, box.c.champion, box.c.champion_since).where(box.c.project == project)
+    ).first()
+    if row is None:
+        return Endpoint(RouteTable(epoch=0, model=project), 0, None, None)
+    return Endpoint(decode(row.routes), row.acknowledged, row.champion, row.champion_since)
+
+
+def crown(tx: Tx, project: str, version: int) -> None:
+    """Make a version the champion; the caller routes afterwards."""
+    values = {"champion": version, "champion_since": tx.now}
+    changed = tx.execute(update(tables.endpoints).where(tables.endpoints.c.project == project).values(**values))
+    if changed.rowcount == 0:
+        empty = encode(RouteTable(epoch=0, model=project))
+        row = {"project": project, "epoch": 0, "routes": empty, "acknowledged": 0, **values}
+        tx.execute(insert(tables.endpoints), row)
+
+
+def live_release(tx: Tx, project: str) -> Release | None:
+    box = tables.releases
+    return rows.first(tx, Release, box.c.project == project, box.c.state.in_(LIVE))
+
+
+def shadows(tx: Tx, project: str) -> list[Version]:
+    """The last rehearsal refits, newest first."""
+    box = tables.versions
+    return rows.find(
+        tx,
+        Version,
+        box.c.project == project,
+        box.c.purpose == Purpose.rehearsal,
+        box.c.state != VersionState.rejected,
+        newest=True,
+        limit=REHEARSED,
+    )
+
+
+def route(tx: Tx, project: str, folder: StateFolder, stick_to: str | None, *, actor: str, reason: str) -> int:
+    """Write the route table that champion, live release and shadows call for; returns its epoch.
+
+    Nothing happens when the routes are what they were, or while a person holds the endpoint on the server.
+    """
+    endpoint = get(tx, project)
+    if endpoint.champion is None or endpoint.table.hold:
+        return endpoint.table.epoch
+    release = live_release(tx, project)
+    table = RouteTable(
+        epoch=endpoint.table.epoch + 1,
+        model=project,
+        routes=_routes(tx, project, folder, endpoint.champion, release),
+        release=release.id if release and release.state is not ReleaseState.promoted else None,
+        salt=release.id if release else "",
+        stick_to=stick_to,
+    )
+    if (table.routes, table.release) == (endpoint.table.routes, endpoint.table.release):
+        return endpoint.table.epoch
+    box = tables.endpoints
+    tx.execute(update(box).where(box.c.project == project).values(epoch=table.epoch, routes=encode(table)))
+    shares = {f"v{r.version}": f"{r.arm} {r.weight:.0%}" if r.weight else str(r.arm) for r in table.routes}
+    tx.record("route.set", f"epoch-{table.epoch}", project=project, actor=actor, reason=reason, detail={"routes": shares})
+    outbox.put(tx, "route", f"route/{project}/{table.epoch}", {"project": project, "epoch": table.epoch})
+    return table.epoch
+
+
+def _routes(
+    tx: Tx, project: str, folder: StateFolder, champion: int, release: Release | None
+) -> tuple[Route, ...]:
+    weights: dict[int, tuple[Arm, float]] = {champion: (Arm.champion, 1.0)}
+    if release is not None and release.state is ReleaseState.canary:
+        share = float(release.evidence["weight"])
+        weights[champion] = (Arm.champion, 1 - share)
+        weights[release.version] = (Arm.canary, share)
+    elif release is not None:
+        scored = release.previous if release.state is ReleaseState.promoted else release.version
+        if scored is not None:
+            weights.setdefault(scored, (Arm.shadow, 0.0))
+    for version in shadows(tx, project):
+        weights.setdefault(version.number, (Arm.shadow, 0.0))
+    known = {v.number: v for v in rows.find(tx, Version, tables.versions.c.project == project, tables.versions.c.number.in_(weights))}
+    return tuple(
+        Route(number, arm, weight, str(model_folder(folder, known[number]).resolve()), known[number].digest)
+        for number, (arm, weight) in sorted(weights.items())
+    )
+
+
+def model_folder(folder: StateFolder, version: Version) -> Any:
+    """Where a version's packaged model lies: in its run's folder, written once, never moved."""
+    return folder.run(version.run) / "model"
+
+
+def acknowledge(tx: Tx, project: str, epoch: int) -> None:
+    """Every serving process has this epoch (or a later one) in force."""
+    box = tables.endpoints
+    tx.execute(update(box).where(box.c.project == project, box.c.acknowledged < epoch).values(acknowledged=epoch))
+
+
+def import_hold(tx: Tx, project: str, table: RouteTable) -> None:
+    """Take over a table that a person set on the server itself, as an event; it is not overwritten until released."""
+    endpoint = get(tx, project)
+    if table.epoch <= endpoint.table.epoch:
+        return
+    champion = table.champion.version if table.champion else endpoint.champion
+    box = tables.endpoints
+    tx.execute(
+        update(box)
+        .where(box.c.project == project)
+        .values(epoch=table.epoch, routes=encode(table), acknowledged=table.epoch, champion=champion, champion_since=tx.now)
+    )
+    tx.record(
+        "route.hold",
+        f"epoch-{table.epoch}",
+        project=project,
+        actor="server",
+        reason=f"a person sent all traffic to version {champion} on the server itself; held until the next release",
+        detail={},
+    )
+
+
+def lift_hold(tx: Tx, project: str) -> None:
+    """A new release or rollback through control ends a hold."""
+    endpoint = get(tx, project)
+    if endpoint.table.hold:
+        free = {**encode(endpoint.table), "hold": False}
+        tx.execute(update(tables.endpoints).where(tables.endpoints.c.project == project).values(routes=free))

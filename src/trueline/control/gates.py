@@ -1,0 +1,86 @@
+"""Gates: asking for one, recording its verdict, and a person's waiver."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import update
+
+from trueline.control import endpoints, releases, runs
+from trueline.domain.gates import GATES, Gate, GateEvent, GateState
+from trueline.domain.runs import Run
+from trueline.domain.verdicts import Verdict
+from trueline.domain.versions import VERSIONS, VersionEvent, VersionState
+from trueline.errors import Conflict
+from trueline.store import moves, rows, tables
+from trueline.store.engine import Tx
+
+
+def request(tx: Tx, project: str, version: int, *, vouched: bool, actor: str, reason: str) -> Gate:
+    """Ask for a judgement of a version against the champion of this moment."""
+    number = moves.number(tx, project, "gate")
+    gate_id = f"gate-{number}"
+    values = {
+        "id": gate_id,
+        "number": number,
+        "project": project,
+        "version": version,
+        "champion": endpoints.get(tx, project).champion,
+        "vouched": vouched,
+        "created_at": tx.now,
+    }
+    moves.create(tx, tables.gates, GATES, values, actor=actor, reason=reason, detail={"version": version})
+    return rows.get(tx, Gate, gate_id)
+
+
+def decide(
+    tx: Tx, gate: Gate, fence: int, *, verdict: Verdict, reason: str, evidence: dict[str, Any], actor: str
+) -> None:
+    """Record a verdict; a pass approves the version and, where its run asked for it, queues its release."""
+    moves.move(
+        tx,
+        tables.gates,
+        GATES,
+        gate.id,
+        GateEvent.decide,
+        actor=actor,
+        reason=f"{verdict}: {reason}",
+        fence=fence,
+        detail={"version": gate.version, "verdict": str(verdict)},
+        verdict=str(verdict),
+        evidence=evidence,
+        decided_at=tx.now,
+    )
+    tx.execute(update(tables.gates).where(tables.gates.c.id == gate.id).values(reason=reason))
+    if verdict is Verdict.inconclusive or verdict is Verdict.error:
+        return
+    event = VersionEvent.approve if verdict is Verdict.passed else VersionEvent.reject
+    version = runs.version(tx, gate.project, gate.version)
+    if not (version.state is VersionState.approved and event is VersionEvent.approve):
+        version_id = runs.version_id(gate.project, gate.version)
+        moves.move(tx, tables.versions, VERSIONS, version_id, event, actor=actor, reason=reason)
+    run = rows.get(tx, Run, version.run)
+    if verdict is Verdict.passed and run.release:
+        try:
+            releases.request(tx, gate.project, gate.version, vouched=True, actor=actor, reason=f"its gate passed: {reason}")
+        except Conflict as known:  # it serves already, or its release waits: the verdict stands all the same
+            ref = runs.version_id(gate.project, gate.version)
+            tx.record("release.skip", ref, project=gate.project, actor=actor, reason=str(known))
+
+
+def waive(tx: Tx, project: str, version: int, *, actor: str, reason: str) -> Gate:
+    """Let a version pass that its gate did not; kept with who and why, and nothing vouches for its merit."""
+    box = tables.gates
+    gate = rows.first(tx, Gate, box.c.project == project, box.c.version == version, newest=True)
+    if gate is None or gate.state is not GateState.decided:
+        raise Conflict(f"version {version} has no decided gate to waive; wait for the gate first")
+    if gate.verdict == Verdict.passed:
+        raise Conflict(f"version {version} passed its gate; there is nothing to waive")
+    moves.move(
+        tx, tables.versions, VERSIONS, runs.version_id(project, version), VersionEvent.waive, actor=actor, reason=reason
+    )
+    tx.execute(update(box).where(box.c.id == gate.id).values(waived_by=actor, waiver=reason))
+    why = f"gate {gate.id} ({gate.verdict}) waived: {reason}"
+    tx.record("gate.waive", gate.id, project=project, actor=actor, reason=why, detail={"version": version})
+    releases.request(tx, project, version, vouched=False, actor=actor, reason=why)
+    return rows.get(tx, Gate, gate.id)

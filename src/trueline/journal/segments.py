@@ -1,0 +1,228 @@
+"""Append-only segment files: `<folder>/<n:012d>.seg`, each a sequence of frames [u32 length][u32 crc32][payload].
+
+Theory of operation. The writer holds an exclusive `flock` on `<folder>/lock` while it lives; the kernel lets go of it
+with the process. It appends to the highest-numbered segment with one `write()` per batch; when that returns, the
+records survive the death of the process. A segment is *sealed* when a higher one exists: sealing creates that next,
+empty file, so the highest segment is always the open one, is never deleted, and numbers never repeat.
+
+A crash can tear only the tail of the highest segment; the next writer cuts it back to the last whole frame. A whole
+frame never disappears once it is in the file, not even when the rest of its batch did not fit on the disk, so a
+`Cursor` a reader has kept stays valid. A reader takes a torn tail of the highest segment as "not yet written"; in a
+sealed segment it is damage and says so.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from trueline.errors import Conflict, InvalidData, Unavailable
+from trueline.journal import records
+from trueline.journal.records import Record
+
+HEADER = struct.Struct("<II")
+SEGMENT_BYTES = 16 * 1024 * 1024
+_LOCK_POLL = 0.02
+
+
+@dataclass(frozen=True, order=True)
+class Cursor:
+    """A position between two records: everything before it has been read. `Cursor(0, 0)` is the beginning."""
+
+    segment: int = 0
+    offset: int = 0
+
+
+def path_of(folder: Path, number: int) -> Path:
+    return folder / f"{number:012d}.seg"
+
+
+def numbers(folder: Path) -> list[int]:
+    """The segments there are, ascending; the last one is open, all others are sealed."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return sorted(int(name[:-4]) for name in names if name.endswith(".seg") and name[:-4].isdecimal())
+
+
+def sealed(folder: Path) -> list[int]:
+    return numbers(folder)[:-1]
+
+
+def read(folder: Path, cursor: Cursor = Cursor(), *, through: int | None = None) -> Iterator[tuple[Record, Cursor]]:  # noqa: B008  frozen
+    """The records after `cursor` with the cursor that follows each, up to segment `through` or what is written now."""
+    present = numbers(folder)  # before any file is opened: what is sealed by now is whole when it is read
+    for number in present:
+        if number < cursor.segment or (through is not None and number > through):
+            continue
+        start = cursor.offset if number == cursor.segment else 0
+        yield from _read_segment(folder, number, start, whole=number != present[-1])
+
+
+def read_segment(folder: Path, number: int) -> list[Record]:
+    """All records of one segment; InvalidData when it is sealed and damaged."""
+    whole = number != numbers(folder)[-1]
+    return [record for record, _ in _read_segment(folder, number, 0, whole=whole)]
+
+
+def delete_through(folder: Path, number: int) -> list[int]:
+    """Delete the sealed segments up to `number`; the open one stays, whatever its number."""
+    gone = [one for one in sealed(folder) if one <= number]
+    for one in gone:
+        path_of(folder, one).unlink(missing_ok=True)
+    return gone
+
+
+def seal(folder: Path) -> int:
+    """Seal a journal that has no writer and return the highest sealed segment (0: none); Conflict when it has one."""
+    with Writer(folder) as writer:
+        return writer.seal()
+
+
+class Writer:
+    """The one process that appends to a journal folder.
+
+    Raises Conflict when another process holds the folder for longer than `wait` seconds, and Unavailable when it
+    cannot be written. With `sync`, each append is on the disk before it returns, at the disk's price.
+    """
+
+    def __init__(
+        self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, wait: float = 0.0, sync: bool = False
+    ) -> None:
+        self.folder = folder
+        self.segment_bytes = segment_bytes
+        self.sync = sync
+        self.bytes_written = 0
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(folder, wait)
+            self.segment = max(numbers(folder), default=1)
+            self._file = _open(path_of(folder, self.segment))
+            self._offset = _recover(self._file)
+        except OSError as problem:
+            raise Unavailable(f"the journal {folder} cannot be written: {problem.strerror or problem}") from problem
+
+    def append(self, batch: Sequence[Record]) -> None:
+        """Write the records with one `write()`; when this returns they survive the death of the process.
+
+        Raises Unavailable when the disk does not take them all.
+        """
+        encode = records.encoder.encode
+        parts: list[bytes] = []
+        for record in batch:
+            payload = encode(record)
+            parts.append(HEADER.pack(len(payload), zlib.crc32(payload)))
+            parts.append(payload)
+        data = b"".join(parts)
+        if self._offset and self._offset + len(data) > self.segment_bytes:
+            self.seal()
+        try:
+            written = os.write(self._file, data)
+            while written < len(data):  # interrupted, or the disk is nearly full: the next write says which
+                written += os.write(self._file, data[written:])
+            if self.sync:
+                os.fdatasync(self._file)
+        except OSError as problem:
+            self._offset = _recover(self._file)
+            raise Unavailable(
+                f"the journal {self.folder} cannot be written ({problem.strerror or problem}); free some disk space"
+            ) from problem
+        self._offset += len(data)
+        self.bytes_written += len(data)
+
+    def seal(self) -> int:
+        """Close the open segment, if anything is in it, and return the highest sealed segment (0: none)."""
+        if self._offset:
+            try:
+                following = _open(path_of(self.folder, self.segment + 1))
+            except OSError as problem:
+                raise Unavailable(
+                    f"the journal {self.folder} cannot start a segment: {problem.strerror or problem}"
+                ) from problem
+            os.close(self._file)
+            self._file, self._offset = following, 0
+            self.segment += 1
+        return self.segment - 1
+
+    def close(self) -> None:
+        if self._lock >= 0:
+            os.close(self._file)
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def _lock(folder: Path, wait: float) -> int:
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                raise Conflict(f"the journal {folder} is being written by another process; stop it first") from None
+            time.sleep(_LOCK_POLL)
+        else:
+            return descriptor
+
+
+def _recover(descriptor: int) -> int:
+    """Cut a torn tail off and return the length that is left."""
+    size = os.fstat(descriptor).st_size
+    data = os.pread(descriptor, size, 0) if size else b""
+    end = 0
+    for _, end in _frames(data, 0):  # noqa: B007  only the last one counts
+        pass
+    if end < size:
+        os.ftruncate(descriptor, end)
+    return end
+
+
+def _frames(data: bytes, start: int) -> Iterator[tuple[memoryview, int]]:
+    """The whole frames from `start` as (payload, offset after it); stops at the first that is not."""
+    view = memoryview(data)
+    while start + HEADER.size <= len(data):
+        length, checksum = HEADER.unpack_from(data, start)
+        payload = view[start + HEADER.size : start + HEADER.size + length]
+        # an all-zero tail (a file grown by a file system after power loss) has length 0 and a matching crc
+        if length == 0 or len(payload) < length or zlib.crc32(payload) != checksum:
+            return
+        start += HEADER.size + length
+        yield payload, start
+
+
+def _read_segment(folder: Path, number: int, start: int, *, whole: bool) -> Iterator[tuple[Record, Cursor]]:
+    data = path_of(folder, number).read_bytes()
+    end = start
+    for payload, end in _frames(data, start):
+        try:
+            record = records.decode(payload)
+        except msgspec.DecodeError as problem:
+            raise InvalidData(
+                f"{path_of(folder, number)} holds a record before byte {end} that this trueline cannot read: {problem}"
+            ) from problem
+        yield record, Cursor(number, end)
+    if whole and end != len(data):
+        raise InvalidData(f"{path_of(folder, number)} is damaged at byte {end} of {len(data)}; restore it from a copy")

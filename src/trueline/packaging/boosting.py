@@ -1,0 +1,160 @@
+"""HistGradientBoosting as ONNX nodes: its own category encoder, its trees, its link; alone or inside a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from sklearn.base import is_classifier
+
+from trueline.domain.contracts import Column, Kind
+from trueline.packaging import feeds
+from trueline.packaging.feeds import MATRIX, MATRIX_INPUT, float_type, tensor_type
+from trueline.packaging.graph import GraphBuilder, element_type
+from trueline.packaging.trees import MISSING_CATEGORY, ensemble_attributes
+
+ML = "ai.onnx.ml"
+LINKS = {"IdentityLink": None, "LogLink": "Exp", "LogitLink": "Sigmoid"}
+
+
+class Emitter(Protocol):
+    """Where nodes go: a graph of our own, or skl2onnx's container."""
+
+    def emit(self, op: str, inputs: Sequence[str], *, domain: str = "", **attributes: Any) -> str: ...
+
+    def constant(self, value: np.ndarray[Any, Any]) -> str: ...
+
+
+def can_write(estimator: Any) -> bool:
+    """Whether the estimator is one that is written here: one output, a known link."""
+    return (
+        type(estimator).__name__ in ("HistGradientBoostingRegressor", "HistGradientBoostingClassifier")
+        and estimator.n_trees_per_iteration_ == 1
+        and type(estimator._loss.link).__name__ in LINKS  # noqa: SLF001  scikit-learn offers no public view
+    )
+
+
+def write(estimator: Any, inputs: Sequence[Column], layout: str, precision: str) -> Any:
+    """A whole ONNX model of a bare estimator."""
+    graph = GraphBuilder()
+    dtype = float_type(precision)
+    if layout == MATRIX:
+        shapes: list[tuple[str, type[Any], int]] = [(MATRIX_INPUT, dtype, len(inputs))]
+        value = emit(graph, estimator, MATRIX_INPUT, precision)
+    else:
+        types = [tensor_type(column, precision) for column in inputs]
+        shapes = [(column.name, kind, 1) for column, kind in zip(inputs, types, strict=True)]
+        value = emit(graph, estimator, [(name, kind) for name, kind, _ in shapes], precision)
+    return graph.model(shapes, value, np.float32)
+
+
+def layout_for(inputs: Sequence[Column]) -> str:
+    return feeds.COLUMNS if any(column.kind is Kind.string for column in inputs) else MATRIX
+
+
+def emit(graph: Emitter, estimator: Any, source: str | Sequence[tuple[str, type[Any]]], precision: str) -> str:
+    """Nodes from the input (a matrix, or a tensor per column) to P(positive) or the value; answers its name."""
+    if getattr(estimator, "_preprocessor", None) is not None:
+        matrix = _encoded(graph, estimator, source, precision)
+    elif isinstance(source, str):
+        matrix = source
+    else:
+        matrix = graph.emit("Concat", [_as_float(graph, name, kind, precision) for name, kind in source], axis=1)
+    raw = graph.emit("TreeEnsembleRegressor", [matrix], domain=ML, **ensemble_attributes(estimator, precision))
+    link = LINKS[type(estimator._loss.link).__name__]  # noqa: SLF001
+    return raw if link is None else graph.emit(link, [raw])
+
+
+def _encoded(graph: Emitter, estimator: Any, source: str | Sequence[tuple[str, type[Any]]], precision: str) -> str:
+    """Categories first, as codes, then the numbers: the order in which the trees were grown."""
+    preprocessor = estimator._preprocessor  # noqa: SLF001
+    categorical = np.flatnonzero(estimator.is_categorical_)
+    numeric = np.flatnonzero(~estimator.is_categorical_)
+    encoder = preprocessor.named_transformers_["encoder"]
+    parts = []
+    for index, categories in zip(categorical, encoder.categories_, strict=True):
+        if isinstance(source, str):
+            column, kind = graph.emit("Gather", [source, graph.constant(np.array([index]))], axis=1), float_type(precision)
+        else:
+            column, kind = source[index]
+        parts.append(_codes(graph, column, kind, categories, precision))
+    if len(numeric):
+        if isinstance(source, str):
+            parts.append(graph.emit("Gather", [source, graph.constant(numeric.astype(np.int64))], axis=1))
+        else:
+            parts.extend(_as_float(graph, *source[index], precision) for index in numeric)
+    return graph.emit("Concat", parts, axis=1)
+
+
+def _codes(graph: Emitter, column: str, kind: type[Any], categories: np.ndarray[Any, Any], precision: str) -> str:
+    # None is a category like any other to scikit-learn's encoder (NaN is not: it is encoded as missing)
+    known = [(code, one) for code, one in enumerate(categories) if one == one]  # noqa: PLR0124  NaN
+    codes = np.array([code for code, _ in known], dtype=np.float32)
+    if kind is object:
+        keys: dict[str, Any] = {"keys_strings": [feeds.NULL_TEXT if one is None else str(one) for _, one in known]}
+    else:
+        keys = {"keys_floats": np.array([one for _, one in known], dtype=np.float32)}
+        if kind is not np.float32:
+            column = graph.emit("Cast", [column], to=element_type(np.float32))
+    encoded = graph.emit(
+        "LabelEncoder", [column], domain=ML, **keys, values_floats=codes, default_float=MISSING_CATEGORY
+    )
+    return _as_float(graph, encoded, np.float32, precision)
+
+
+def _as_float(graph: Emitter, name: str, kind: type[Any], precision: str) -> str:
+    if kind is float_type(precision):
+        return name
+    return graph.emit("Cast", [name], to=element_type(float_type(precision)))
+
+
+class _Container:
+    """skl2onnx's container, seen as an `Emitter`."""
+
+    def __init__(self, scope: Any, container: Any) -> None:
+        self.scope, self.container = scope, container
+
+    def emit(self, op: str, inputs: Sequence[str], *, domain: str = "", **attributes: Any) -> str:
+        output: str = self.scope.get_unique_variable_name(op.lower())
+        version = 3 if op == "TreeEnsembleRegressor" else 2 if domain == ML else 18 if op != "Cast" else 13
+        plain = {
+            name: value.tolist() if isinstance(value, np.ndarray) and not name.endswith("_as_tensor") else value
+            for name, value in attributes.items()
+        }
+        self.container.add_node(
+            op, list(inputs), output, op_domain=domain, op_version=version,
+            name=self.scope.get_unique_operator_name(op), **plain,
+        )  # fmt: skip
+        return output
+
+    def constant(self, value: np.ndarray[Any, Any]) -> str:
+        from skl2onnx.common.data_types import onnx_proto  # noqa: PLC0415
+
+        name: str = self.scope.get_unique_variable_name("constant")
+        self.container.add_initializer(name, onnx_proto.TensorProto.INT64, value.shape, value.tolist())
+        return name
+
+
+def convert(scope: Any, operator: Any, container: Any) -> None:
+    """The converter registered with skl2onnx, so that pipelines ending in these estimators are right too."""
+    estimator = operator.raw_operator
+    if not can_write(estimator):
+        raise NotImplementedError(f"{type(estimator).__name__} with several outputs")
+    (source,) = operator.inputs
+    precision = "float64" if "Double" in type(source.type).__name__ else "float32"
+    graph = _Container(scope, container)
+    name = source.full_name
+    if "Int64" in type(source.type).__name__ or "Boolean" in type(source.type).__name__:
+        name = graph.emit("Cast", [name], to=element_type(np.float32))
+    value = emit(graph, estimator, name, precision)
+    if not is_classifier(estimator):
+        container.add_node("Identity", [value], operator.outputs[0].full_name, name=scope.get_unique_operator_name("v"))
+        return
+    one = scope.get_unique_variable_name("one")
+    container.add_initializer(one, 1, [1], [1.0])
+    negative = graph.emit("Sub", [one, value])
+    both = graph.emit("Concat", [negative, value], axis=1)
+    label = graph.emit("ArgMax", [both], axis=1, keepdims=0)
+    container.add_node("Identity", [label], operator.outputs[0].full_name, name=scope.get_unique_operator_name("l"))
+    container.add_node("Identity", [both], operator.outputs[1].full_name, name=scope.get_unique_operator_name("p"))

@@ -1,0 +1,151 @@
+"""HistGradientBoosting written as an ONNX tree ensemble, exactly.
+
+skl2onnx converts these estimators, but rounds split thresholds to the nearest float32 (so a row on a threshold may
+change sides), loses where missing values go, and knows no categories. Here:
+
+- a float32 value x is <= the float64 threshold t exactly when it is <= the largest float32 that is <= t, so thresholds
+  are *floored*; float64 columns keep float64 thresholds in tensors;
+- missing values follow `nodes_missing_value_tracks_true`;
+- a split on a set of categories becomes a chain of equality nodes that share one branch, which ONNX Runtime folds back
+  into a set; the category of a missing or unseen value is MISSING_CATEGORY.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MISSING_CATEGORY = -1.0
+
+
+def floor_to_float32(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The largest float32 not above each threshold.
+
+    >>> bool(floor_to_float32(np.array([0.1]))[0] <= 0.1 < np.float32(0.1))
+    True
+    """
+    with np.errstate(over="ignore"):
+        nearest = thresholds.astype(np.float32)
+    return np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest).astype(np.float32)
+
+
+@dataclass
+class _Nodes:
+    """The node table of the whole ensemble, as parallel lists."""
+
+    tree: list[NDArray[Any]] = field(default_factory=list)
+    feature: list[NDArray[Any]] = field(default_factory=list)
+    mode: list[list[str]] = field(default_factory=list)
+    threshold: list[NDArray[np.float64]] = field(default_factory=list)
+    true: list[NDArray[Any]] = field(default_factory=list)
+    false: list[NDArray[Any]] = field(default_factory=list)
+    missing: list[NDArray[Any]] = field(default_factory=list)
+    leaf_tree: list[NDArray[Any]] = field(default_factory=list)
+    leaf: list[NDArray[Any]] = field(default_factory=list)
+    weight: list[NDArray[np.float64]] = field(default_factory=list)
+
+
+def ensemble_attributes(estimator: Any, precision: str) -> dict[str, Any]:
+    """The attributes of a TreeEnsembleRegressor that gives the raw prediction, for a one-output estimator."""
+    nodes = _Nodes()
+    for number, (predictor,) in enumerate(estimator._predictors):  # noqa: SLF001  scikit-learn offers no public view
+        _add_tree(nodes, number, predictor)
+    thresholds = np.concatenate(nodes.threshold)
+    weights = np.concatenate(nodes.weight)
+    base = np.asarray(estimator._baseline_prediction, dtype=np.float64).reshape(-1)  # noqa: SLF001
+    ids = np.concatenate([np.arange(len(tree)) for tree in nodes.tree])
+    attributes: dict[str, Any] = {
+        "n_targets": 1,
+        "post_transform": "NONE",
+        "nodes_treeids": np.concatenate(nodes.tree),
+        "nodes_nodeids": ids,
+        "nodes_featureids": np.concatenate(nodes.feature),
+        "nodes_modes": [mode for modes in nodes.mode for mode in modes],
+        "nodes_truenodeids": np.concatenate(nodes.true),
+        "nodes_falsenodeids": np.concatenate(nodes.false),
+        "nodes_missing_value_tracks_true": np.concatenate(nodes.missing),
+        "target_treeids": np.concatenate(nodes.leaf_tree),
+        "target_nodeids": np.concatenate(nodes.leaf),
+        "target_ids": np.zeros(len(weights), dtype=np.int64),
+    }
+    if precision == "float64":
+        return attributes | {
+            "nodes_values_as_tensor": thresholds,
+            "target_weights_as_tensor": weights,
+            "base_values_as_tensor": base,
+        }
+    return attributes | {
+        "nodes_values": floor_to_float32(thresholds),
+        "target_weights": weights.astype(np.float32),
+        "base_values": base.astype(np.float32),
+    }
+
+
+def _add_tree(nodes: _Nodes, number: int, predictor: Any) -> None:
+    table = predictor.nodes
+    leaf = table["is_leaf"].astype(bool)
+    feature, threshold = table["feature_idx"].copy(), table["num_threshold"].astype(np.float64)
+    true, false = table["left"].astype(np.int64), table["right"].astype(np.int64)
+    missing = table["missing_go_to_left"].astype(np.int64)
+    mode = np.where(leaf, "LEAF", "BRANCH_LEQ").tolist()
+    for values in (feature, threshold, true, false, missing):
+        values[leaf] = 0
+    extra: list[tuple[int, float, int, int]] = []  # feature, category, true, false
+    for node in np.flatnonzero(table["is_categorical"].astype(bool) & ~leaf):
+        chain, target, other = _chain(table[node], predictor.raw_left_cat_bitsets)
+        mode[node], missing[node], threshold[node], true[node] = "BRANCH_EQ", 0, chain[0], target
+        end = len(table) + len(extra)
+        false[node] = end if len(chain) > 1 else other
+        for place, category in enumerate(chain[1:], start=2):
+            following = end + place - 1 if place < len(chain) else other
+            extra.append((int(feature[node]), category, target, following))
+    nodes.leaf_tree.append(np.full(int(leaf.sum()), number))
+    nodes.leaf.append(np.flatnonzero(leaf))
+    nodes.weight.append(table["value"][leaf].astype(np.float64))
+    added = np.array(extra, dtype=np.float64).reshape(-1, 4)
+    nodes.tree.append(np.full(len(table) + len(extra), number))
+    nodes.feature.append(np.concatenate([feature, added[:, 0].astype(np.int64)]))
+    nodes.threshold.append(np.concatenate([threshold, added[:, 1]]))
+    nodes.true.append(np.concatenate([true, added[:, 2].astype(np.int64)]))
+    nodes.false.append(np.concatenate([false, added[:, 3].astype(np.int64)]))
+    nodes.missing.append(np.concatenate([missing, np.zeros(len(extra), dtype=np.int64)]))
+    nodes.mode.append(mode + ["BRANCH_EQ"] * len(extra))
+
+
+def _chain(node: Any, bitsets: NDArray[np.uint32]) -> tuple[list[float], int, int]:
+    """The categories to compare with, the child of a match, and the child when none matches."""
+    bits = np.unpackbits(bitsets[node["bitset_idx"]].view(np.uint8), bitorder="little")
+    left = [float(category) for category in np.flatnonzero(bits)]
+    if node["missing_go_to_left"]:
+        left.append(MISSING_CATEGORY)
+    return left, int(node["left"]), int(node["right"])
+
+
+def numeric_thresholds(estimator: Any) -> dict[int, NDArray[np.float64]]:
+    """Every split threshold of a fitted tree model, by feature index; empty for anything else."""
+    tables: list[tuple[NDArray[Any], NDArray[Any]]] = []
+    for predictors in getattr(estimator, "_predictors", ()):
+        for predictor in predictors:
+            table = predictor.nodes
+            split = ~table["is_leaf"].astype(bool) & ~table["is_categorical"].astype(bool)
+            tables.append((table["feature_idx"][split], table["num_threshold"][split]))
+    for tree in _sklearn_trees(estimator):
+        split = tree.children_left >= 0
+        tables.append((tree.feature[split], tree.threshold[split]))
+    if not tables:
+        return {}
+    features = np.concatenate([feature for feature, _ in tables])
+    values = np.concatenate([value for _, value in tables])
+    return {int(feature): np.unique(values[features == feature]) for feature in np.unique(features)}
+
+
+def _sklearn_trees(estimator: Any) -> list[Any]:
+    if hasattr(estimator, "tree_"):
+        return [estimator.tree_]
+    members = getattr(estimator, "estimators_", None)
+    if members is None:
+        return []
+    return [member.tree_ for member in np.ravel(np.asarray(members, dtype=object)) if hasattr(member, "tree_")]

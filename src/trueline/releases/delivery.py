@@ -1,0 +1,94 @@
+"""Bringing a route table to every serving process, and bringing back what a person set there.
+
+The table is an intent in the outbox, the effect is idempotent (a process refuses an older epoch and keeps an equal
+one), the confirmation is every process's acknowledgement. The file is for restarts: it is written before the pushes,
+so a process that starts in between reads the new table.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from trueline.clock import Clock
+from trueline.control import endpoints, releases
+from trueline.domain.routes import RouteTable, decode, dumps, encode
+from trueline.errors import Unavailable
+from trueline.settings import StateFolder
+from trueline.sockets import ask
+from trueline.store import outbox
+from trueline.store.engine import Store
+
+PUSH_SECONDS = 10.0
+
+
+def deliver(store: Store, folder: StateFolder, clock: Clock) -> bool:
+    """Push the newest table that waits; True when there was one."""
+    with store.read() as tx:
+        waiting = outbox.pending(tx, ("route",))
+        tables = {
+            project: endpoints.get(tx, project).table for project in {str(intent.payload["project"]) for intent in waiting}
+        }
+    for project, table in tables.items():
+        mine = [intent for intent in waiting if intent.payload["project"] == project]
+        try:
+            _push(folder, table)
+        except Unavailable as problem:
+            with store.begin() as tx:
+                for intent in mine:
+                    outbox.failed(tx, intent, str(problem))
+            continue
+        at = clock.wall()
+        with store.begin() as tx:
+            endpoints.acknowledge(tx, project, table.epoch)
+            releases.acknowledged(tx, project, table.epoch, at)
+            for intent in mine:
+                outbox.done(tx, intent)
+    return bool(waiting)
+
+
+def _push(folder: StateFolder, table: RouteTable) -> None:
+    write_routes(folder.routes, table)
+    for path in serving_sockets(folder):
+        answer = ask(path, {"op": "route", "table": encode(table)}, timeout=PUSH_SECONDS)
+        if int(answer.get("epoch", -1)) < table.epoch:
+            raise Unavailable(f"{path.stem} is at epoch {answer.get('epoch')}, not {table.epoch}")
+
+
+def write_routes(path: Path, table: RouteTable) -> None:
+    """Replace the routes' file atomically."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(dumps(table))
+    os.replace(draft, path)  # noqa: PTH105 the atomic call, by its name
+
+
+def serving_sockets(folder: StateFolder) -> list[Path]:
+    """Sockets on which a serving process listens; those that a dead process left are not counted."""
+    found = sorted(folder.socket("any").parent.glob("serve-*.sock"))
+    return [path for path in found if _alive(path)]
+
+
+def _alive(path: Path) -> bool:
+    try:
+        ask(path, {"op": "ping"}, timeout=PUSH_SECONDS)
+    except Unavailable as problem:
+        return not isinstance(problem.__cause__, (ConnectionRefusedError, FileNotFoundError))
+    return True
+
+
+def reconcile(store: Store, folder: StateFolder, project: str) -> None:
+    """Find processes that lag behind or that a person has overridden; push to the first, import from the second."""
+    with store.read() as tx:
+        table = endpoints.get(tx, project).table
+    for path in serving_sockets(folder):
+        try:
+            status = ask(path, {"op": "status"}, timeout=PUSH_SECONDS)
+        except Unavailable:
+            continue  # it is starting or stopping; the next round sees
+        theirs = status.get("table")
+        if theirs and theirs.get("hold") and int(theirs["epoch"]) > table.epoch:
+            with store.begin() as tx:
+                endpoints.import_hold(tx, project, decode(theirs))
+        elif int(status.get("epoch", 0)) < table.epoch:
+            with store.begin() as tx:
+                outbox.put(tx, "route", f"route/{project}/{table.epoch}/again/{tx.wall.timestamp():.0f}", {"project": project})

@@ -1,0 +1,76 @@
+"""Reading: rows become the domain's frozen values. Column names are field names, so one loader serves every noun."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import cache
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Table, select
+
+from trueline.domain.blocks import Block
+from trueline.domain.datasets import DatasetVersion
+from trueline.domain.events import Event
+from trueline.domain.gates import Gate
+from trueline.domain.incidents import Incident
+from trueline.domain.releases import Release
+from trueline.domain.runs import Run
+from trueline.domain.versions import Version
+from trueline.errors import NotFound
+from trueline.store import tables
+from trueline.store.engine import Tx
+
+T = TypeVar("T")
+
+TABLES: dict[type, Table] = {
+    Block: tables.blocks,
+    DatasetVersion: tables.datasets,
+    Event: tables.events,
+    Gate: tables.gates,
+    Incident: tables.incidents,
+    Release: tables.releases,
+    Run: tables.runs,
+    Version: tables.versions,
+}
+
+
+@cache
+def _columns(noun: type) -> tuple[Any, ...]:
+    table = TABLES[noun]
+    return tuple(table.c[field.name] for field in fields(noun))
+
+
+def find(
+    tx: Tx, noun: type[T], *where: ColumnElement[bool], newest: bool = False, limit: int | None = None
+) -> list[T]:
+    """The rows that satisfy every condition, oldest first unless `newest`."""
+    table = TABLES[noun]
+    order = tuple(table.c[name] for name in ("number", "day", "opened_at", "id") if name in table.c)
+    if newest:
+        order = tuple(column.desc() for column in order)
+    statement = select(*_columns(noun)).where(*where).order_by(*order)
+    if limit is not None:
+        statement = statement.limit(limit)
+    return [noun(*row) for row in tx.execute(statement)]
+
+
+def first(tx: Tx, noun: type[T], *where: ColumnElement[bool], newest: bool = False) -> T | None:
+    found = find(tx, noun, *where, newest=newest, limit=1)
+    return found[0] if found else None
+
+
+def get(tx: Tx, noun: type[T], row_id: str) -> T:
+    """The row of that id, or `NotFound`."""
+    table = TABLES[noun]
+    found = first(tx, noun, table.c.id == row_id)
+    if found is None:
+        raise NotFound(f"there is no {noun.__name__.lower()} {row_id}")
+    return found
+
+
+def get_where(tx: Tx, noun: type[T], what: str, *where: ColumnElement[bool]) -> T:
+    """The one row of those conditions, or `NotFound` naming `what`."""
+    found = first(tx, noun, *where)
+    if found is None:
+        raise NotFound(f"there is no {what}")
+    return found

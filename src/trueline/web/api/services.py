@@ -1,0 +1,95 @@
+"""What the surface needs from the inside: one method per thing somebody may ask or do.
+
+`trueline.wiring` builds the object; handlers call nothing else. Values come back as the domain's frozen ones. Where a
+method returns `object`, any value with the attributes of the view named in its docstring will do. Methods are called
+from several threads at once. Lists come newest first (events oldest first), begin behind `after` and hold at most
+`limit` rows. What cannot be done raises from `trueline.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from trueline.domain.datasets import DatasetVersion
+from trueline.domain.events import Event
+from trueline.domain.gates import Gate
+from trueline.domain.incidents import Incident
+from trueline.domain.releases import Release
+from trueline.domain.runs import Run
+from trueline.domain.versions import Version
+
+
+class Services(Protocol):
+    """Everything the API offers, bound to one project."""
+
+    @property
+    def replaying(self) -> bool:
+        """Whether event time is posted by a driver (`up --replay`)."""
+
+    def unready(self) -> str | None:
+        """The sentence why no work can be taken now, or None."""
+
+    def status(self) -> object:
+        """`status.StatusView`."""
+
+    def start_run(
+        self, *, fit: str | None, params: Mapping[str, Any], source: str | None, release: bool, reason: str, actor: str
+    ) -> Run: ...
+
+    def run(self, run_id: str) -> Run: ...
+
+    def runs(self, *, limit: int, after: str | None) -> Sequence[Run]: ...
+
+    def version(self, number: int) -> Version: ...
+
+    def versions(self, *, limit: int, after: int | None) -> Sequence[Version]: ...
+
+    def waive(self, number: int, *, reason: str, actor: str) -> Version:
+        """Let a version pass that its gate did not, with a reason that is kept."""
+
+    def gate(self, gate_id: str) -> Gate: ...
+
+    def gates(self, *, version: int | None, limit: int, after: str | None) -> Sequence[Gate]: ...
+
+    def release(self, release_id: str) -> Release: ...
+
+    def releases(self, *, version: int | None, limit: int, after: str | None) -> Sequence[Release]: ...
+
+    def start_release(self, version: int, *, reason: str, actor: str) -> Release: ...
+
+    def promote(self, release_id: str, *, reason: str, actor: str) -> Release:
+        """Give the released version all traffic now."""
+
+    def roll_back(self, *, version: int | None, reason: str, actor: str) -> object:
+        """`releases.RollbackView`: end the live release, or route everything to `version`."""
+
+    def events(self, *, after: int, limit: int, kind: str | None) -> Sequence[Event]:
+        """Oldest first; `kind` may be a noun alone ("release") or a full kind ("release.promote")."""
+
+    def why(self, ref: str) -> object:
+        """`why.WhyView` of a prediction id, run id, version number, release id or gate id."""
+
+    def incidents(self, *, limit: int, after: str | None) -> Sequence[Incident]: ...
+
+    def acknowledge(self, incident_id: str, *, reason: str, actor: str) -> Incident: ...
+
+    def staleness(self) -> object:
+        """`staleness.StalenessView`."""
+
+    def datasets(self, *, limit: int, after: int | None) -> Sequence[DatasetVersion]: ...
+
+    def trigger(self, kind: str, *, reason: str, actor: str) -> Run:
+        """Start what `kind` ("manual" or "rehearsal") starts; `Conflict` when cooldown or cost cap forbid it."""
+
+    def now(self) -> datetime:
+        """The time policies live in."""
+
+    def replay(self, now: datetime) -> None:
+        """Move event time to `now` and return when nothing is left to do; `InvalidInput` for going back."""
+
+    def work_until_idle(self) -> None:
+        """Do the workers' and loops' part here, in this process, until nothing is left (no server running)."""
+
+    def close(self) -> None: ...

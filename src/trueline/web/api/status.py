@@ -1,0 +1,49 @@
+"""The whole project on one page: what serves, what moves, what is wrong."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from trueline.web.api.calls import Call, view
+from trueline.web.api.incidents import IncidentView
+from trueline.web.api.releases import ReleaseView
+from trueline.web.api.services import Services
+from trueline.web.api.staleness import ProcessView
+
+
+class RouteView(msgspec.Struct, kw_only=True):
+    """A version's part in answering requests."""
+
+    version: int
+    arm: str
+    weight: float
+
+
+class StatusView(msgspec.Struct, kw_only=True):
+    project: str
+    sentence: str  # the state of things in one line
+    now: datetime
+    idle: bool
+    replaying: bool = False
+    champion: int | None = None
+    champion_since: datetime | None = None
+    epoch: int = 0
+    acknowledged: int = 0  # the newest epoch that every serving process has confirmed
+    hold: bool = False  # a person rolled back on the server itself
+    routes: list[RouteView] = []
+    release: ReleaseView | None = None
+    queued_runs: int = 0
+    running_runs: int = 0
+    open_gates: int = 0
+    incidents: list[IncidentView] = []
+    freshness: ProcessView | None = None
+    dataset: int | None = None
+    predictions: int | None = None
+    labels: int | None = None
+    last_event: int = 0
+
+
+def show(services: Services, call: Call) -> StatusView:  # noqa: ARG001 every handler has the same form
+    return view(services.status(), StatusView)

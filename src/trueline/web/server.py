@@ -1,0 +1,171 @@
+"""The API over HTTP: the router behind Starlette and uvicorn, in a thread of the control process.
+
+Handlers block (they talk to the database), so each request runs in a small pool of threads; the pool's size bounds
+how many are at work at once, and what comes beyond waits in the event loop at no cost. The socket is bound before
+anything else, so that a port in use is one sentence and not a half-started server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from trueline.errors import InvalidInput, NotAllowed, TooLarge, Unavailable
+from trueline.security import tokens
+from trueline.web.api.calls import ApiRequest, ApiResponse
+from trueline.web.api.router import dispatch, problem
+from trueline.web.api.services import Services
+
+BODY_LIMIT = 1024 * 1024  # commands are small; data does not travel through here
+THREADS = 8
+START_SECONDS = 10.0
+STOP_SECONDS = 5.0
+
+
+class Api:
+    """The ASGI application: reads a bounded body, lets the router answer in a thread."""
+
+    def __init__(self, services: Services, guard: tokens.Guard) -> None:
+        self._services = services
+        self._guard = guard
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="api")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        answer = await self._answer(request)
+        response = Response(answer.body, answer.status, dict(answer.headers), answer.content_type)
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> ApiResponse:
+        pairs = request.query_params.multi_items()
+        query = dict(pairs)
+        if len(query) != len(pairs):
+            return problem(InvalidInput("a parameter is given twice"))
+        body = await _read(request)
+        if body is None:
+            return problem(TooLarge(f"the body is larger than {BODY_LIMIT // 1024} KiB, more than any command needs"))
+        asked = ApiRequest(
+            method=request.method,
+            path=request.url.path,
+            query=query,
+            body=body,
+            content_type=request.headers.get("content-type"),
+            authorization=request.headers.get("authorization"),
+        )
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, dispatch, asked, self._services, self._guard)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def _read(request: Request) -> bytes | None:
+    """The body, or None as soon as it is too large."""
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > BODY_LIMIT:
+        return None
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > BODY_LIMIT:
+            return None
+        parts.append(part)
+    return b"".join(parts)
+
+
+def application(services: Services, guard: tokens.Guard) -> Starlette:
+    """The whole of what the control process answers over HTTP."""
+    app = Starlette()
+    app.mount("/", Api(services, guard))
+    return app
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket, or one sentence why not."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as problem_:
+        raise Unavailable(f"{host} is not an address of this machine ({problem_.strerror})") from problem_
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
+    except OSError as problem_:
+        listening.close()
+        raise Unavailable(
+            f"port {port} on {host} cannot be used ({problem_.strerror}); stop what uses it or choose another"
+        ) from problem_
+    return listening
+
+
+class ApiServer:
+    """The API on a port, from `start` to `stop`; a context manager does both."""
+
+    def __init__(self, services: Services, host: str, port: int, token: str | None) -> None:
+        if token is None:
+            raise NotAllowed("the API is not served without a token; `trueline up` makes one in the state folder")
+        self._api = application(services, tokens.guard(token))
+        self._socket = bind(host, port)
+        self.host = host
+        self.port: int = self._socket.getsockname()[1]
+        config = uvicorn.Config(
+            self._api, log_level="warning", access_log=False, server_header=False, lifespan="off", ws="none"
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, name="api-server", daemon=True)
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    def start(self) -> ApiServer:
+        """Serve from now on; the socket already listens, so no request made after this is refused."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Answer what is under way, then close."""
+        self._server.should_exit = True
+        self._thread.join(STOP_SECONDS)
+        self._socket.close()
+
+    def _run(self) -> None:
+        asyncio.run(self._server.serve(sockets=[self._socket]))
+
+    def __enter__(self) -> ApiServer:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def serve_api(
+    services: Services,
+    host: str,
+    port: int,
+    token: str | None,
+    *,
+    stop: threading.Event,
+    ready: Callable[[str], None] = lambda url: None,  # noqa: ARG005 the default tells nobody
+) -> None:
+    """Serve until `stop` is set; `ready` hears the address once requests are accepted."""
+    with ApiServer(services, host, port, token) as server:
+        ready(server.url)
+        stop.wait()
