@@ -61,7 +61,7 @@ def shadows(tx: Tx, project: str) -> list[Version]:
         tx,
         Version,
         box.c.project == project,
-        box.c.purpose == Purpose.rehearsal,
+        box.c.purpose.in_((Purpose.rehearsal, Purpose.alert)),
         box.c.state != VersionState.rejected,
         newest=True,
         limit=REHEARSED,

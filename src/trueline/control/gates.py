@@ -18,7 +18,7 @@ from trueline.store.engine import Tx
 
 def request(tx: Tx, project: str, version: int, *, vouched: bool, actor: str, reason: str) -> Gate:
     """Ask for a judgement of a version against the champion of this moment."""
-    number = moves.number(tx, project, "gate")
+    number = moves.number(tx, moves.EVERYWHERE, "gate")
     gate_id = f"gate-{number}"
     values = {
         "id": gate_id,

@@ -17,7 +17,7 @@ def open_one(tx: Tx, project: str) -> Incident | None:
 
 
 def raise_one(tx: Tx, project: str, *, version: int, reason: str, advice: str, detail: dict[str, Any]) -> Incident:
-    incident_id = f"incident-{moves.number(tx, project, 'incident')}"
+    incident_id = f"incident-{moves.number(tx, moves.EVERYWHERE, 'incident')}"
     values = {
         "id": incident_id,
         "project": project,

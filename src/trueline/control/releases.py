@@ -39,7 +39,7 @@ def request(tx: Tx, project: str, version: int, *, vouched: bool, actor: str, re
             raise Conflict(f"{waiting.id} of version {version} is waiting already")
         superseded = f"superseded by version {version} before it began"
         moves.move(tx, box, RELEASES, waiting.id, ReleaseEvent.abort, actor=actor, reason=superseded, finished_at=tx.now)
-    number = moves.number(tx, project, "release")
+    number = moves.number(tx, moves.EVERYWHERE, "release")
     release_id = f"release-{number}"
     values = {
         "id": release_id,

@@ -28,7 +28,7 @@ def start(
     reason: str,
 ) -> Run:
     """Queue a training of `entry` on rows with time in [window_from, cut_at)."""
-    number = moves.number(tx, project, "run")
+    number = moves.number(tx, moves.EVERYWHERE, "run")
     run_id = f"run-{number}"
     values = {
         "id": run_id,

@@ -99,7 +99,8 @@ def decode(payload: bytes | memoryview) -> Record:
 
 
 def prediction_id(request_id: str, row: int) -> str:
-    """
+    """The id of one row of a request.
+
     >>> prediction_id("r0-1a-7", 0)
     'r0-1a-7-0'
     """

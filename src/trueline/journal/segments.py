@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import msgspec
 
@@ -48,18 +49,14 @@ def path_of(folder: Path, number: int) -> Path:
 
 def numbers(folder: Path) -> list[int]:
     """The segments there are, ascending; the last one is open, all others are sealed."""
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        return []
-    return sorted(int(name[:-4]) for name in names if name.endswith(".seg") and name[:-4].isdecimal())
+    return sorted(int(path.stem) for path in folder.glob("*.seg") if path.stem.isdecimal())
 
 
 def sealed(folder: Path) -> list[int]:
     return numbers(folder)[:-1]
 
 
-def read(folder: Path, cursor: Cursor = Cursor(), *, through: int | None = None) -> Iterator[tuple[Record, Cursor]]:  # noqa: B008  frozen
+def read(folder: Path, cursor: Cursor = Cursor(), *, through: int | None = None) -> Iterator[tuple[Record, Cursor]]:
     """The records after `cursor` with the cursor that follows each, up to segment `through` or what is written now."""
     present = numbers(folder)  # before any file is opened: what is sealed by now is whole when it is read
     for number in present:
@@ -160,7 +157,7 @@ class Writer:
             os.close(self._lock)
             self._lock = -1
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

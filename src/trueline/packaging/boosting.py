@@ -40,12 +40,15 @@ def write(estimator: Any, inputs: Sequence[Column], layout: str, precision: str)
     graph = GraphBuilder()
     dtype = float_type(precision)
     if layout == MATRIX:
-        shapes: list[tuple[str, type[Any], int]] = [(MATRIX_INPUT, dtype, len(inputs))]
         value = emit(graph, estimator, MATRIX_INPUT, precision)
-    else:
-        types = [tensor_type(column, precision) for column in inputs]
-        shapes = [(column.name, kind, 1) for column, kind in zip(inputs, types, strict=True)]
-        value = emit(graph, estimator, [(name, kind) for name, kind, _ in shapes], precision)
+        return graph.model([(MATRIX_INPUT, dtype, [None, len(inputs)])], value, np.float32)
+    types = [tensor_type(column, precision) for column in inputs]
+    axis = graph.constant(np.array([1]))
+    tensors = [graph.emit("Unsqueeze", [column.name, axis]) for column in inputs]
+    value = emit(graph, estimator, list(zip(tensors, types, strict=True)), precision)
+    shapes: list[tuple[str, type[Any], list[int | None]]] = [
+        (column.name, kind, [None]) for column, kind in zip(inputs, types, strict=True)
+    ]
     return graph.model(shapes, value, np.float32)
 
 
@@ -129,10 +132,8 @@ class _Container:
         return output
 
     def constant(self, value: np.ndarray[Any, Any]) -> str:
-        from skl2onnx.common.data_types import onnx_proto  # noqa: PLC0415
-
         name: str = self.scope.get_unique_variable_name("constant")
-        self.container.add_initializer(name, onnx_proto.TensorProto.INT64, value.shape, value.tolist())
+        self.container.add_initializer(name, element_type(np.int64), value.shape, value.tolist())
         return name
 
 
@@ -152,7 +153,7 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
         container.add_node("Identity", [value], operator.outputs[0].full_name, name=scope.get_unique_operator_name("v"))
         return
     one = scope.get_unique_variable_name("one")
-    container.add_initializer(one, 1, [1], [1.0])
+    container.add_initializer(one, element_type(np.float32), [1], [1.0])
     negative = graph.emit("Sub", [one, value])
     both = graph.emit("Concat", [negative, value], axis=1)
     label = graph.emit("ArgMax", [both], axis=1, keepdims=0)

@@ -63,7 +63,7 @@ def _matrix(names: Sequence[str], dtype: type[Any]) -> Feed:
 def _tensors(types: Sequence[tuple[str, type[Any]]]) -> Feed:
     def build(columns: Columns) -> dict[str, NDArray[Any]]:
         return {
-            name: (_strings(columns[name]) if dtype is object else np.array(columns[name], dtype)).reshape(-1, 1)
+            name: _strings(columns[name]) if dtype is object else np.array(columns[name], dtype)
             for name, dtype in types
         }
 

@@ -51,13 +51,13 @@ class GraphBuilder:
         self.initializers.append(numpy_helper.from_array(value, name))
         return name
 
-    def model(self, inputs: Sequence[tuple[str, type[Any], int]], output: str, dtype: type[Any]) -> Any:
-        """The finished model; inputs are (name, element type, width)."""
+    def model(self, inputs: Sequence[tuple[str, type[Any], list[int | None]]], output: str, dtype: type[Any]) -> Any:
+        """The finished model; inputs are (name, element type, shape)."""
         self.nodes.append(onnx.NodeProto(op_type="Identity", input=[output], output=[OUTPUT], name=OUTPUT))
         graph = helper.make_graph(
             self.nodes,
             "trueline",
-            [helper.make_tensor_value_info(name, element_type(kind), [None, width]) for name, kind, width in inputs],
+            [helper.make_tensor_value_info(name, element_type(kind), shape) for name, kind, shape in inputs],
             [helper.make_tensor_value_info(OUTPUT, element_type(dtype), [None, 1])],
             self.initializers,
         )
@@ -65,10 +65,28 @@ class GraphBuilder:
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
 
+def flat_inputs(model: Any) -> None:
+    """Let every input be a vector instead of a matrix of one column: what a data frame's column is to any caller."""
+    graph = model.graph
+    graph.initializer.append(numpy_helper.from_array(np.array([1], dtype=np.int64), "column_axis"))
+    columns = {one.name: f"{one.name}/column" for one in graph.input}
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = columns.get(name, name)
+    rest = list(graph.node)
+    del graph.node[:]
+    for name, column in columns.items():
+        graph.node.append(helper.make_node("Unsqueeze", [name, "column_axis"], [column], name=column))
+    graph.node.extend(rest)
+    flat = [helper.make_tensor_value_info(one.name, one.type.tensor_type.elem_type, [None]) for one in graph.input]
+    del graph.input[:]
+    graph.input.extend(flat)
+
+
 def only_positive_class(model: Any) -> None:
     """Make column 1 of the `probabilities` output the model's one output."""
     graph = model.graph
-    source = next(one for one in graph.output if one.type.tensor_type.elem_type != 0 and _is_probability(one))
+    source = next(one for one in graph.output if one.type.tensor_type.elem_type in (TensorProto.FLOAT, TensorProto.DOUBLE))
     kind = source.type.tensor_type.elem_type
     index = numpy_helper.from_array(np.array([1], dtype=np.int64), "positive_class")
     graph.initializer.append(index)
@@ -86,10 +104,6 @@ def only_value(model: Any) -> None:
     graph.node.append(helper.make_node("Identity", [source.name], [OUTPUT], name=OUTPUT))
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(OUTPUT, kind, None))
-
-
-def _is_probability(output: Any) -> bool:
-    return output.type.tensor_type.elem_type in (TensorProto.FLOAT, TensorProto.DOUBLE)
 
 
 def prune(model: Any) -> None:

@@ -18,6 +18,9 @@ from trueline.store.engine import Tx
 
 T = TypeVar("T")
 
+EVERYWHERE = "*"
+"""In place of a project: counted over the whole database, for ids that must differ between projects."""
+
 
 def number(tx: Tx, project: str, noun: str) -> int:
     """The next number of a noun in a project, counted without gaps inside the caller's transaction."""

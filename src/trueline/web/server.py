@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
+from typing import Self
 
 import uvicorn
 from starlette.applications import Starlette
@@ -28,7 +29,6 @@ from trueline.web.api.services import Services
 
 BODY_LIMIT = 1024 * 1024  # commands are small; data does not travel through here
 THREADS = 8
-START_SECONDS = 10.0
 STOP_SECONDS = 5.0
 
 
@@ -58,7 +58,7 @@ class Api:
             return problem(TooLarge(f"the body is larger than {BODY_LIMIT // 1024} KiB, more than any command needs"))
         asked = ApiRequest(
             method=request.method,
-            path=request.url.path,
+            path=request.scope["path"],
             query=query,
             body=body,
             content_type=request.headers.get("content-type"),
@@ -133,7 +133,7 @@ class ApiServer:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
-    def start(self) -> ApiServer:
+    def start(self) -> Self:
         """Serve from now on; the socket already listens, so no request made after this is refused."""
         self._thread.start()
         return self
@@ -147,7 +147,7 @@ class ApiServer:
     def _run(self) -> None:
         asyncio.run(self._server.serve(sockets=[self._socket]))
 
-    def __enter__(self) -> ApiServer:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(

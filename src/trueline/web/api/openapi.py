@@ -104,7 +104,7 @@ def _path(route: Route) -> str:
 
 
 def _tag(route: Route) -> str:
-    return re.findall(r"\w+", route.path)[0]
+    return str(re.findall(r"\w+", route.path)[0])
 
 
 def _reference(kind: type[msgspec.Struct]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from trueline.errors import InvalidInput, NotAllowed, NotFound, TruelineError, UnsupportedMedia
-from trueline.security.tokens import Guard
+from trueline.security.tokens import Guard, Principal
 from trueline.web.api import (
     datasets,
     events,
@@ -48,6 +48,9 @@ from trueline.web.api.calls import (
 from trueline.web.api.services import Services
 
 log = logging.getLogger("trueline.api")
+
+NOBODY = Principal("anyone", frozenset())
+_DIGITS = 9
 
 
 def describe(services: Services, call: Call) -> openapi.Document:  # noqa: ARG001 every handler has the same form
@@ -164,21 +167,22 @@ def problem(error: TruelineError) -> ApiResponse:
 
 
 def _answer(request: ApiRequest, services: Services, guard: Guard) -> ApiResponse:
-    found = [(route, values) for route, values in map(_matcher(request.path), ROUTES) if values is not None]
-    route, values = next(((r, v) for r, v in found if r.method == request.method), (None, None))
-    if route is not None and route.permission is Permission.anyone:
-        actor = "anyone"
+    there = [(route, found) for route in ROUTES if (found := pattern(route.template).fullmatch(request.path))]
+    wanted = next((pair for pair in there if pair[0].method == request.method), None)
+    if wanted is not None and wanted[0].permission is Permission.anyone:
+        principal = NOBODY
     else:
         principal = guard.identify(request.authorization)
-        if route is None and not found:
-            raise NotFound(f"there is nothing at {request.path}; /api/v1/openapi.json lists what there is")
-        if route is None:
-            return _wrong_method(request, [known.method for known, _ in found])
-        if not principal.may(route.permission):
-            raise NotAllowed(f"{principal.name} may not do this: it needs the permission {route.permission!r}")
-        actor = principal.name
-    call = Call(actor, _parameters(values or {}, route), _query(request, route), _body(request, route))
-    return ApiResponse(route.status, msgspec.json.encode(route.handler(services, call)))
+    if not there:
+        raise NotFound(f"there is nothing at {request.path}; /api/v1/openapi.json lists what there is")
+    if wanted is None:
+        return _wrong_method(request, [route.method for route, _ in there])
+    route, found = wanted
+    if route.permission is not Permission.anyone and not principal.may(route.permission):
+        raise NotAllowed(f"{principal.name} may not do this: it needs the permission {str(route.permission)!r}")
+    path, query, body = _path(found.groupdict(), route), _query(request, route), _body(request, route)
+    answer = route.handler(services, Call(principal.name, path, query, body))
+    return ApiResponse(route.status, msgspec.json.encode(answer))
 
 
 def _wrong_method(request: ApiRequest, allowed: Sequence[str]) -> ApiResponse:
@@ -195,21 +199,14 @@ def pattern(template: str) -> re.Pattern[str]:
     return re.compile("".join(f"(?P<{p[1:-1].split(':')[0]}>[^/]+)" if p[:1] == "{" else re.escape(p) for p in parts))
 
 
-def _matcher(path: str) -> Any:
-    def match(route: Route) -> tuple[Route, dict[str, str] | None]:
-        found = pattern(route.template).fullmatch(path)
-        return route, found.groupdict() if found else None
-
-    return match
-
-
-def _parameters(values: dict[str, str], route: Route) -> dict[str, Any]:
+def _path(values: dict[str, str], route: Route) -> dict[str, Any]:
+    """The path's values, numbers as numbers."""
     typed: dict[str, Any] = dict(values)
-    for name, text in values.items():
-        if f"{{{name}:int}}" in route.path:
-            if not (text.isascii() and text.isdigit() and len(text) <= 9):
-                raise NotFound(f"{name} {text!r} is not a number; {route.summary.lower()} is asked for by number")
-            typed[name] = int(text)
+    for name in re.findall(r"\{(\w+):int\}", route.path):
+        text = values[name]
+        if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+            raise NotFound(f"{text!r} is not a number: a {name} is what {route.template} asks for")
+        typed[name] = int(text)
     return typed
 
 

@@ -1,0 +1,99 @@
+"""The state of a project as a person would ask for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+
+from trueline.control import blocks, datasets, endpoints
+from trueline.domain.gates import GateState
+from trueline.domain.incidents import Incident, IncidentState
+from trueline.domain.releases import Release, ReleaseState
+from trueline.domain.routes import Route
+from trueline.domain.runs import RunState
+from trueline.store import rows, tables
+from trueline.store.engine import Tx
+
+
+@dataclass(frozen=True)
+class Status:
+    project: str
+    sentence: str
+    now: datetime
+    idle: bool
+    replaying: bool
+    champion: int | None
+    champion_since: datetime | None
+    epoch: int
+    acknowledged: int
+    hold: bool
+    routes: tuple[Route, ...]
+    release: Release | None
+    queued_runs: int
+    running_runs: int
+    open_gates: int
+    incidents: tuple[Incident, ...]
+    freshness: Any
+    dataset: int | None
+    predictions: int
+    labels: int
+    last_event: int
+
+
+def take(tx: Tx, project: str, *, idle: bool, replaying: bool, freshness: Any) -> Status:
+    """Everything on one page, from one snapshot."""
+    endpoint = endpoints.get(tx, project)
+    release = endpoints.live_release(tx, project)
+    incidents = rows.find(
+        tx, Incident, tables.incidents.c.project == project, tables.incidents.c.state != IncidentState.closed
+    )
+    totals = blocks.monitor_state(tx, project).get("totals", {})
+    dataset = datasets.newest(tx, project)
+    queued = _count(tx, tables.runs, project, RunState.queued)
+    running = _count(tx, tables.runs, project, RunState.running)
+    last = tx.execute(select(func.max(tables.events.c.id))).scalar() or 0
+    return Status(
+        project=project,
+        sentence=_sentence(endpoint.champion, release, incidents, queued + running),
+        now=tx.now,
+        idle=idle,
+        replaying=replaying,
+        champion=endpoint.champion,
+        champion_since=endpoint.champion_since,
+        epoch=endpoint.table.epoch,
+        acknowledged=endpoint.acknowledged,
+        hold=endpoint.table.hold,
+        routes=endpoint.table.routes,
+        release=release,
+        queued_runs=queued,
+        running_runs=running,
+        open_gates=_count(tx, tables.gates, project, GateState.pending, GateState.evaluating),
+        incidents=tuple(incidents),
+        freshness=freshness,
+        dataset=dataset.number if dataset else None,
+        predictions=int(totals.get("predictions", 0)),
+        labels=int(totals.get("labels", 0)),
+        last_event=int(last),
+    )
+
+
+def _count(tx: Tx, table: Any, project: str, *states: Any) -> int:
+    statement = select(func.count()).select_from(table).where(table.c.project == project, table.c.state.in_(states))
+    return int(tx.execute(statement).scalar_one())
+
+
+def _sentence(champion: int | None, release: Release | None, incidents: list[Incident], working: int) -> str:
+    if champion is None:
+        return "nothing serves yet" + ("; a run is under way" if working else "; start with: trueline run")
+    parts = [f"version {champion} serves"]
+    if release is not None and release.state is ReleaseState.canary:
+        parts.append(f"version {release.version} is canary with {release.evidence.get('weight', 0):.0%} of requests")
+    elif release is not None and release.state is ReleaseState.shadow:
+        parts.append(f"version {release.version} scores in shadow")
+    elif release is not None:
+        parts.append("its release is still watched")
+    parts += [f"{incident.id} is {incident.state}: {incident.reason}" for incident in incidents]
+    return "; ".join(parts)

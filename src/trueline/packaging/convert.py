@@ -1,0 +1,115 @@
+"""The ways in which an estimator may become an ONNX model, fastest first; whether one is *right* is parity's question."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import skl2onnx
+from sklearn.base import is_classifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
+from skl2onnx.common.shape_calculator import (
+    calculate_linear_classifier_output_shapes,
+    calculate_linear_regressor_output_shapes,
+)
+
+from trueline.domain.contracts import Column, Kind
+from trueline.packaging import boosting, graph
+from trueline.packaging.feeds import COLUMNS, MATRIX, MATRIX_INPUT, tensor_type
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to convert; `write` answers the model's bytes or raises whatever the converter raises."""
+
+    layout: str
+    precision: str
+    write: Callable[[], bytes]
+
+    @property
+    def name(self) -> str:
+        return f"ONNX, {self.precision}, {'one matrix' if self.layout == MATRIX else 'a tensor per column'}"
+
+
+def recipes(estimator: Any, inputs: Sequence[Column]) -> Iterator[Recipe]:
+    wide = any(column.kind is Kind.float64 for column in inputs)
+    if boosting.can_write(estimator):
+        layout = boosting.layout_for(inputs)
+        for precision in ("float64",) if wide else ("float32", "float64"):
+            yield Recipe(layout, precision, _boosting(estimator, inputs, layout, precision))
+        return
+    layouts = (COLUMNS,) if _needs_columns(estimator, inputs) else (MATRIX,)
+    for precision in ("float32", "float64"):
+        for layout in layouts:
+            yield Recipe(layout, precision, _general(estimator, inputs, layout, precision))
+
+
+def _needs_columns(estimator: Any, inputs: Sequence[Column]) -> bool:
+    steps = [step for _, step in getattr(estimator, "steps", [])] or [estimator]
+    return any(column.kind is Kind.string for column in inputs) or any(hasattr(step, "transformers_") for step in steps)
+
+
+def _boosting(estimator: Any, inputs: Sequence[Column], layout: str, precision: str) -> Callable[[], bytes]:
+    return lambda: bytes(boosting.write(estimator, inputs, layout, precision).SerializeToString())
+
+
+def _general(estimator: Any, inputs: Sequence[Column], layout: str, precision: str) -> Callable[[], bytes]:
+    def write() -> bytes:
+        _register()
+        options = {id(estimator): {"zipmap": False}} if is_classifier(estimator) else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about versions and types; parity judges the result
+            model = skl2onnx.convert_sklearn(
+                estimator,
+                name="trueline",
+                initial_types=_types(inputs, layout, precision),
+                target_opset=dict(graph.OPSETS),
+                options=options,
+            )
+        if is_classifier(estimator):
+            graph.only_positive_class(model)
+        else:
+            graph.only_value(model)
+        if layout == COLUMNS:
+            graph.flat_inputs(model)
+        model.ir_version = graph.IR_VERSION
+        return bytes(model.SerializeToString())
+
+    return write
+
+
+def _types(inputs: Sequence[Column], layout: str, precision: str) -> list[tuple[str, Any]]:
+    floating = DoubleTensorType if precision == "float64" else FloatTensorType
+    if layout == MATRIX:
+        return [(MATRIX_INPUT, floating([None, len(inputs)]))]
+    made: list[tuple[str, Any]] = []
+    for column in inputs:
+        kind = tensor_type(column, precision)
+        tensor = StringTensorType if kind is object else Int64TensorType if kind.__name__ == "int64" else floating
+        made.append((column.name, tensor([None, 1])))
+    return made
+
+
+@cache
+def _register() -> None:
+    """Put our converter of HistGradientBoosting in the place of skl2onnx's own, once per process."""
+    logging.getLogger("skl2onnx").setLevel(logging.ERROR)
+    pairs = (
+        (HistGradientBoostingRegressor, calculate_linear_regressor_output_shapes),
+        (HistGradientBoostingClassifier, calculate_linear_classifier_output_shapes),
+    )
+    for kind, shapes in pairs:
+        options = {"zipmap": [True, False, "columns"], "nocl": [True, False], "raw_scores": [True, False]}
+        skl2onnx.update_registered_converter(
+            kind,
+            f"Trueline{kind.__name__}",
+            shapes,
+            boosting.convert,
+            overwrite=True,
+            options=options if kind is HistGradientBoostingClassifier else None,
+        )

@@ -1,0 +1,87 @@
+"""The fitted estimator itself: predicting with it, and keeping it in a skops file that executes nothing.
+
+skops reads a file's types by name and builds only trusted ones. Its own list is short; what a model needs beyond it is
+recorded when it is packaged, and must come from a numerical library, both then and again at every load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import skops.io
+from numpy.typing import NDArray
+
+from trueline.domain.contracts import Column, Kind
+from trueline.errors import PackagingFailed
+from trueline.packaging.feeds import Columns
+from trueline.packaging.signature import CLASSIFICATION, Signature
+
+PLAIN = "plain"
+CATEGORICAL = "categorical"
+ALLOWED = ("sklearn.", "numpy.", "scipy.", "xgboost.", "lightgbm.", "functools.partial")
+
+DTYPES: dict[Kind, Any] = {
+    Kind.integer: pl.Int64,
+    Kind.float32: pl.Float32,
+    Kind.float64: pl.Float64,
+    Kind.string: pl.String,
+    Kind.boolean: pl.Boolean,
+    Kind.datetime: pl.Datetime("us"),
+}
+
+
+def predictor(estimator: Any, signature: Signature, layout: str) -> Callable[[Columns], NDArray[np.float64]]:
+    """The estimator's prediction as a function of columns, in the layout it was fitted with."""
+    dtypes = {column.name: dtype(column, layout) for column in signature.inputs}
+    classify = signature.task == CLASSIFICATION
+
+    def predict(columns: Columns) -> NDArray[np.float64]:
+        frame = pl.DataFrame({name: pl.Series(name, columns[name], dtype=kind) for name, kind in dtypes.items()})
+        values = np.asarray(estimator.predict_proba(frame)[:, 1] if classify else estimator.predict(frame))
+        return values.reshape(len(frame)).astype(np.float64)
+
+    return predict
+
+
+def dtype(column: Column, layout: str) -> Any:
+    """The Polars type a column has in the frame given to the estimator."""
+    if layout == CATEGORICAL and column.kind is Kind.string and column.categories is not None:
+        return pl.Enum(column.categories)
+    return DTYPES[column.kind]
+
+
+def write(estimator: Any, path: Path) -> tuple[str, ...]:
+    """Dump the estimator; answers the types beyond skops' own list, all of them allowed."""
+    try:
+        skops.io.dump(estimator, path)
+        needed = tuple(sorted(skops.io.get_untrusted_types(file=path)))
+    except Exception as problem:  # skops raises whatever a type's own reduction raises
+        raise PackagingFailed(
+            f"{type(estimator).__name__} cannot be kept in a skops file: {type(problem).__name__}: {problem}"
+        ) from problem
+    _check_types(needed)
+    return needed
+
+
+def read(path: Path, trusted: Iterable[str]) -> Any:
+    """The estimator of a skops file, if it needs no type beyond those recorded, and those are allowed."""
+    types = list(trusted)
+    _check_types(types)
+    try:
+        return skops.io.load(path, trusted=types)
+    except Exception as problem:  # as above
+        raise PackagingFailed(f"skops cannot load {path}: {type(problem).__name__}: {problem}") from problem
+
+
+def _check_types(types: Iterable[str]) -> None:
+    foreign = [name for name in types if not name.startswith(ALLOWED)]
+    if foreign:
+        raise PackagingFailed(
+            f"the model holds {', '.join(foreign)}, which is not a type of scikit-learn, NumPy, SciPy, XGBoost or "
+            "LightGBM, and a server would have to run code from the file for it; build the estimator from those "
+            "libraries' parts"
+        )

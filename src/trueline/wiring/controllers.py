@@ -1,0 +1,109 @@
+"""The controllers of one control process, taken round by round until nothing is left to do.
+
+Idle means: at this event time every run has ended, every gate is decided, every due block is judged, every route
+table is acknowledged. A replay's driver waits for that before it moves time on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime
+
+from trueline.control.clocks import ReplayClock
+from trueline.control.context import Context
+from trueline.domain.blocks import BlockState
+from trueline.domain.gates import GateState
+from trueline.domain.runs import RunState
+from trueline.errors import Unavailable
+from trueline.monitoring import loop as monitoring
+from trueline.pipelines import schedule
+from trueline.releases import delivery
+from trueline.releases import loop as releases
+from trueline.sockets import ask, ring
+from trueline.store import outbox, tables
+from trueline.store.engine import Tx
+
+RECONCILE_SECONDS = 1.0
+SHIP_SECONDS = 60.0
+
+OPEN = (
+    (tables.runs, (RunState.queued, RunState.running)),
+    (tables.gates, (GateState.pending, GateState.evaluating)),
+    (tables.blocks, (BlockState.due, BlockState.evaluating, BlockState.evaluated)),
+)
+
+
+class Controllers:
+    """Level-triggered: each round reads rows, decides, and commits guarded moves; killed anywhere, the next goes on."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._bells = context.folder.socket("any").parent
+        self._idle = threading.Condition()
+        self._idle_at = datetime(1970, 1, 1, tzinfo=UTC)
+        self._reconciled = 0.0
+        self._delivering = threading.Lock()
+        self.next_due: datetime | None = None
+
+    def step(self) -> bool:
+        """One round over every controller; whether any of them did something."""
+        context = self._context
+        if isinstance(context.clock, ReplayClock):
+            context.clock.refresh(context.store)
+        now = context.clock.now()
+        busy = self.deliver_now()
+        due = []
+        for controller in (releases.step, monitoring.step, schedule.step):
+            outcome = controller(context)
+            busy |= outcome.busy
+            due.append(outcome.next_due)
+        busy |= self.deliver_now()
+        self._reconcile()
+        if not busy:
+            self._settle(now, [moment for moment in due if moment is not None])
+        return busy
+
+    def _settle(self, now: datetime, due: list[datetime]) -> None:
+        with self._context.store.read() as tx:
+            nothing = self.nothing_to_do(tx)
+        if nothing:
+            with self._idle:
+                self._idle_at, self.next_due = now, min(due, default=None)
+                self._idle.notify_all()
+        else:
+            ring(self._bells, "worker-*")
+
+    def deliver_now(self) -> bool:
+        """Bring waiting route tables to the servers, in whichever thread asks first."""
+        with self._delivering:
+            return delivery.deliver(self._context.store, self._context.folder, self._context.clock)
+
+    def nothing_to_do(self, tx: Tx) -> bool:
+        """Whether no row of this project waits for anybody."""
+        project = self._context.project.name
+        for table, states in OPEN:
+            statement = table.select().where(table.c.project == project, table.c.state.in_(states)).limit(1)
+            if tx.execute(statement).first() is not None:
+                return False
+        return outbox.count_open(tx, ("route",)) == 0
+
+    def wait_idle(self, now: datetime, seconds: float) -> None:
+        """Return once everything that `now` calls for is done."""
+        with self._idle:
+            if not self._idle.wait_for(lambda: self._idle_at >= now, timeout=seconds):
+                raise Unavailable(
+                    f"control is still busy at {now.isoformat()} after {seconds:.0f} s; see `trueline status` and the log"
+                )
+
+    def ship(self) -> None:
+        """Have every journal shipped up to now."""
+        for path in sorted(self._bells.glob("shipper-*.sock")):
+            ask(path, {"op": "ship"}, timeout=SHIP_SECONDS)
+
+    def _reconcile(self) -> None:
+        if time.monotonic() - self._reconciled < RECONCILE_SECONDS:
+            return
+        self._reconciled = time.monotonic()
+        with self._delivering:
+            delivery.reconcile(self._context.store, self._context.folder, self._context.project.name)

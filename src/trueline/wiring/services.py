@@ -1,0 +1,295 @@
+"""The API's services over this machine's state: every method one transaction of `control`, or a wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, select
+
+from trueline.control import clocks, endpoints, events, gates, incidents, releases, runs, status, why
+from trueline.control.context import Context
+from trueline.data import predictions
+from trueline.domain.datasets import DatasetVersion
+from trueline.domain.events import Event
+from trueline.domain.gates import Gate
+from trueline.domain.incidents import Incident
+from trueline.domain.releases import Release, ReleaseState
+from trueline.domain.runs import Purpose, Run
+from trueline.domain.versions import Version
+from trueline.errors import Conflict, InvalidInput, NotFound, Unavailable
+from trueline.monitoring import views
+from trueline.pipelines import schedule
+from trueline.sockets import ring
+from trueline.store import rows, tables
+from trueline.wiring.controllers import Controllers
+from trueline.wiring.working import Worker
+
+REPLAY_SECONDS = 600.0
+ROLLBACK_SECONDS = 10.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Rollback:
+    version: int
+    epoch: int
+    reason: str
+    release: str | None
+    rollback_ms: float | None
+
+
+class LocalServices:
+    """Implements `web.api.services.Services` for one project."""
+
+    def __init__(self, context: Context, controllers: Controllers, *, replaying: bool) -> None:
+        self._context = context
+        self._store = context.store
+        self._project = context.project.name
+        self._controllers = controllers
+        self._replaying = replaying
+
+    @property
+    def replaying(self) -> bool:
+        return self._replaying
+
+    def unready(self) -> str | None:
+        try:
+            with self._store.read() as tx:
+                endpoints.get(tx, self._project)
+        except Unavailable as problem:
+            return str(problem)
+        return None
+
+    def now(self) -> datetime:
+        return self._context.clock.now()
+
+    def status(self) -> status.Status:
+        with self._store.read() as tx:
+            idle = self._controllers.nothing_to_do(tx)
+            freshness = views.freshness(tx, self._context)
+            return status.take(tx, self._project, idle=idle, replaying=self._replaying, freshness=freshness)
+
+    def start_run(
+        self, *, fit: str | None, params: Mapping[str, Any], source: str | None, release: bool, reason: str, actor: str
+    ) -> Run:
+        if source is not None:
+            raise InvalidInput("another source for one run is not supported; change data.source in the project file")
+        with self._store.begin() as tx:
+            run = schedule.start_manual(
+                tx, self._context, entry=fit, params=dict(params), release=release, actor=actor, reason=reason
+            )
+        self._wake()
+        return run
+
+    def run(self, run_id: str) -> Run:
+        return self._get(Run, run_id)
+
+    def runs(self, *, limit: int, after: str | None) -> Sequence[Run]:
+        return self._list(Run, limit, after)
+
+    def version(self, number: int) -> Version:
+        with self._store.read() as tx:
+            return runs.version(tx, self._project, number)
+
+    def versions(self, *, limit: int, after: int | None) -> Sequence[Version]:
+        box = tables.versions
+        where = [box.c.project == self._project]
+        if after is not None:
+            where.append(box.c.number < after)
+        with self._store.read() as tx:
+            return rows.find(tx, Version, *where, newest=True, limit=limit)
+
+    def waive(self, number: int, *, reason: str, actor: str) -> Version:
+        with self._store.begin() as tx:
+            gates.waive(tx, self._project, number, actor=actor, reason=reason)
+            version = runs.version(tx, self._project, number)
+        self._wake()
+        return version
+
+    def gate(self, gate_id: str) -> Gate:
+        return self._get(Gate, gate_id)
+
+    def gates(self, *, version: int | None, limit: int, after: str | None) -> Sequence[Gate]:
+        return self._list(Gate, limit, after, version=version)
+
+    def release(self, release_id: str) -> Release:
+        return self._get(Release, release_id)
+
+    def releases(self, *, version: int | None, limit: int, after: str | None) -> Sequence[Release]:
+        return self._list(Release, limit, after, version=version)
+
+    def start_release(self, version: int, *, reason: str, actor: str) -> Release:
+        with self._store.begin() as tx:
+            gate = rows.first(
+                tx, Gate, tables.gates.c.project == self._project, tables.gates.c.version == version, newest=True
+            )
+            vouched = gate is not None and gate.verdict == "pass"
+            release = releases.request(tx, self._project, version, vouched=vouched, actor=actor, reason=reason)
+        self._wake()
+        return release
+
+    def promote(self, release_id: str, *, reason: str, actor: str) -> Release:
+        with self._store.begin() as tx:
+            release = rows.get(tx, Release, release_id)
+            live = endpoints.live_release(tx, self._project)
+            if live is not None and live.id != release.id:
+                raise Conflict(f"{live.id} is under way; promote or roll back that one first")
+            releases.promote(tx, self._context.scene, release, actor=actor, reason=f"promoted by hand: {reason}")
+        self._wake()
+        return self.release(release_id)
+
+    def roll_back(self, *, version: int | None, reason: str, actor: str) -> Rollback:
+        with self._store.begin() as tx:
+            release = self._to_undo(tx, version)
+            releases.roll_back(tx, self._context.scene, release, actor=actor, reason=f"rolled back by hand: {reason}")
+        self._controllers.deliver_now()
+        with self._store.read() as tx:
+            done = rows.get(tx, Release, release.id)
+            endpoint = endpoints.get(tx, self._project)
+        champion = endpoint.champion
+        if champion is None:
+            raise Conflict("nothing serves; there is nothing to roll back")
+        return Rollback(champion, endpoint.table.epoch, reason, done.id, done.rollback_ms)
+
+    def _to_undo(self, tx: Any, version: int | None) -> Release:
+        live = endpoints.live_release(tx, self._project)
+        if live is None:
+            box = tables.releases
+            live = rows.first(tx, Release, box.c.project == self._project, box.c.state == ReleaseState.done, newest=True)
+            hint = "no release is under way or watched"
+            if live is None:
+                raise Conflict(f"{hint}, and none was ever finished; there is nothing to roll back")
+            raise Conflict(f"{hint}; to go back to version {live.previous}, release it: trueline release {live.previous}")
+        if version is not None and version != live.previous:
+            raise Conflict(f"{live.id} can only go back to version {live.previous}; release version {version} instead")
+        return live
+
+    def events(self, *, after: int, limit: int, kind: str | None) -> Sequence[Event]:
+        with self._store.read() as tx:
+            return events.after(tx, self._project, after, limit=limit, kind=kind)
+
+    def why(self, ref: str) -> why.Why:
+        with self._store.read() as tx:
+            if ref.isdigit() or (ref.startswith("v") and ref[1:].isdigit()):
+                number = int(ref.removeprefix("v"))
+                version = runs.version(tx, self._project, number)
+                found = tuple(why.of_version(tx, self._project, number))
+                return why.Why(ref, "version", f"version {number} comes from {version.run}", found)
+            noun = ref.split("-", maxsplit=1)[0]
+            if noun == "run":
+                run = rows.get(tx, Run, ref)
+                if run.version is not None:
+                    found = tuple(why.of_version(tx, self._project, run.version))
+                else:
+                    found = tuple(why.of_run(tx, run))
+                return why.Why(ref, "run", f"{ref} {run.state}: {run.error or run.reason}", found)
+            if noun == "release":
+                return why.of_release(tx, rows.get(tx, Release, ref))
+            if noun == "gate":
+                return why.of_gate(tx, rows.get(tx, Gate, ref))
+            return self._why_prediction(tx, ref)
+
+    def _why_prediction(self, tx: Any, ref: str) -> why.Why:
+        self._controllers.ship()
+        found = predictions.find(self._context.folder.table("predictions"), ref)
+        if found is None:
+            raise NotFound(
+                f"there is no prediction {ref}, nor a run, version, release or gate of that id; "
+                "prediction ids are in the server's answers (prediction_ids)"
+            )
+        version = int(found["answered_by"] or found["version"])
+        arm = f"routed as {found['arm']} with weight {found['weight']:.0%}"
+        at = clocks.from_us(int(found["event_us"]))
+        link = why.Link(
+            "prediction",
+            ref,
+            f"answered {found['prediction']} by version {version}, {arm}, at epoch {found['epoch']}",
+            at,
+            {name: found[name] for name in ("features", "outcome", "exec_us", "release", "unit", "error")},
+        )
+        links = (link, *why.of_version(tx, self._project, version))
+        return why.Why(ref, "prediction", f"{ref} was answered by version {version}, {arm}", links)
+
+    def incidents(self, *, limit: int, after: str | None) -> Sequence[Incident]:
+        return self._list(Incident, limit, after)
+
+    def acknowledge(self, incident_id: str, *, reason: str, actor: str) -> Incident:
+        with self._store.begin() as tx:
+            return incidents.acknowledge(tx, incident_id, actor=actor, reason=reason)
+
+    def staleness(self) -> object:
+        with self._store.read() as tx:
+            return views.staleness(tx, self._context)
+
+    def datasets(self, *, limit: int, after: int | None) -> Sequence[DatasetVersion]:
+        box = tables.datasets
+        where: list[ColumnElement[bool]] = [box.c.project == self._project]
+        if after is not None:
+            where.append(box.c.number < after)
+        with self._store.read() as tx:
+            return rows.find(tx, DatasetVersion, *where, newest=True, limit=limit)
+
+    def trigger(self, kind: str, *, reason: str, actor: str) -> Run:
+        if kind not in {Purpose.manual, Purpose.rehearsal}:
+            raise InvalidInput(f"a trigger is manual or rehearsal, not {kind}")
+        with self._store.begin() as tx:
+            if kind == Purpose.manual:
+                run = schedule.start_manual(
+                    tx, self._context, entry=None, params={}, release=True, actor=actor, reason=reason
+                )
+            else:
+                run = schedule.start_refit(tx, self._context, purpose=Purpose.rehearsal, actor=actor, reason=reason)
+        self._wake()
+        return run
+
+    def replay(self, now: datetime) -> None:
+        with self._store.begin() as tx:
+            clocks.set_replayed(tx, now)
+        self._wake()
+        self._controllers.wait_idle(now, REPLAY_SECONDS)
+
+    def next_due(self) -> datetime | None:
+        """When control has something to do next, as far as is known now; the driver need not stop before."""
+        return self._controllers.next_due
+
+    def work_until_idle(self) -> None:
+        with_worker = Worker(self._context)
+        try:
+            while with_worker.step() or self._controllers.step():
+                pass
+        finally:
+            with_worker.close()
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _wake(self) -> None:
+        ring(self._context.folder.socket("any").parent, "*")
+
+    def _get(self, noun: type[T], row_id: str) -> T:
+        with self._store.read() as tx:
+            return rows.get_where(
+                tx,
+                noun,
+                f"{noun.__name__.lower()} {row_id}",
+                rows.TABLES[noun].c.id == row_id,
+                rows.TABLES[noun].c.project == self._project,
+            )
+
+    def _list(self, noun: type[T], limit: int, after: str | None, *, version: int | None = None) -> list[T]:
+        table = rows.TABLES[noun]
+        order = table.c.number if "number" in table.c else table.c.opened_at
+        where: list[ColumnElement[bool]] = [table.c.project == self._project]
+        if version is not None:
+            where.append(table.c.version == version)
+        with self._store.read() as tx:
+            if after is not None:
+                edge = tx.execute(select(order).where(table.c.id == after)).scalar()
+                if edge is None:
+                    raise InvalidInput(f"the cursor {after} is not known; start again without it")
+                where.append(order < edge)
+            return rows.find(tx, noun, *where, newest=True, limit=limit)
