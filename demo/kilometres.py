@@ -5,9 +5,10 @@ Somebody tidied the units in the training code and nowhere else. Nothing is wron
 
 from __future__ import annotations
 
-import model
 import polars as pl
 from sklearn.pipeline import Pipeline
+
+import model
 
 KILOMETRES_A_MILE = 1.609344
 

@@ -5,10 +5,11 @@ On held-out January it is the best model yet. Asked before departure, when the c
 
 from __future__ import annotations
 
-import model
 import polars as pl
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
+
+import model
 
 
 def fit(frame: pl.DataFrame, alpha: float = 1.0) -> Pipeline:

@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import pytest
 
 from trueline.clock import ManualClock
@@ -7,8 +9,6 @@ from trueline.domain.runs import RUNS, Purpose, RunEvent, RunState
 from trueline.settings import StateFolder
 from trueline.store import moves, tables
 from trueline.store.engine import open_sqlite
-
-from datetime import timedelta
 
 
 @pytest.fixture

@@ -26,7 +26,15 @@ def make_due(tx: Tx, project: str, day: str, due_at: datetime) -> None:
 
 def evaluated(tx: Tx, block: Block, fence: int, evidence: dict[str, Any], *, actor: str, reason: str) -> None:
     moves.move(
-        tx, tables.blocks, BLOCKS, block.id, BlockEvent.evaluate, actor=actor, reason=reason, fence=fence, evidence=evidence
+        tx,
+        tables.blocks,
+        BLOCKS,
+        block.id,
+        BlockEvent.evaluate,
+        actor=actor,
+        reason=reason,
+        fence=fence,
+        evidence=evidence,
     )
 
 
@@ -60,3 +68,13 @@ def keep_monitor_state(tx: Tx, project: str, state: dict[str, Any]) -> None:
     changed = tx.execute(update(box).where(box.c.project == project).values(state=state, updated_at=tx.now))
     if changed.rowcount == 0:
         tx.execute(insert(box), {"project": project, "state": state, "updated_at": tx.now})
+
+
+def usual_loss(tx: Tx, project: str, *, days: int = 28) -> float | None:
+    """Mean loss of what was served over the last labelled blocks; None before there are any."""
+    box = tables.blocks
+    states = (BlockState.evaluated, BlockState.judged)
+    found = rows.find(tx, Block, box.c.project == project, box.c.state.in_(states), newest=True, limit=days)
+    served = [block.evidence["served"] for block in found if block.evidence and block.evidence["served"]["n"]]
+    total = sum(one["n"] for one in served)
+    return sum(one["n"] * one["loss"] for one in served) / total if total else None

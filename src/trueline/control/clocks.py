@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import insert, select, update
-
 from trueline.clock import SystemClock, from_us, to_us
 from trueline.errors import InvalidInput
-from trueline.store import tables
+from trueline.store import meta
 from trueline.store.engine import Store, Tx
 
 KEY = "replay_now"
@@ -19,14 +17,11 @@ def set_replayed(tx: Tx, now: datetime) -> None:
     current = get_replayed(tx)
     if current is not None and now < current:
         raise InvalidInput(f"replayed time only goes forward: it is {current.isoformat()}, asked was {now.isoformat()}")
-    box = tables.meta
-    changed = tx.execute(update(box).where(box.c.key == KEY).values(value=str(to_us(now))))
-    if changed.rowcount == 0:
-        tx.execute(insert(box), {"key": KEY, "value": str(to_us(now))})
+    meta.put(tx, KEY, str(to_us(now)))
 
 
 def get_replayed(tx: Tx) -> datetime | None:
-    found = tx.execute(select(tables.meta.c.value).where(tables.meta.c.key == KEY)).scalar()
+    found = meta.get(tx, KEY)
     return None if found is None else from_us(int(found))
 
 

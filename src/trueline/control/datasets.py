@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from sqlalchemy import insert
 
 from trueline.domain.datasets import DatasetVersion
@@ -14,24 +16,24 @@ def newest(tx: Tx, project: str) -> DatasetVersion | None:
 
 
 def record(
-    tx: Tx, project: str, *, number: int, digest: str, count: int, origin: str, delta_version: int, actor: str, reason: str
+    tx: Tx,
+    project: str,
+    *,
+    number: int,
+    digest: str,
+    count: int,
+    origin: str,
+    delta_version: int,
+    actor: str,
+    reason: str,
 ) -> DatasetVersion:
     """Confirm a version that was written to the table; the same number twice is the same version."""
     box = tables.datasets
     known = rows.first(tx, DatasetVersion, box.c.project == project, box.c.number == number)
     if known is not None:
         return known
-    values = {
-        "project": project,
-        "number": number,
-        "digest": digest,
-        "rows": count,
-        "origin": origin,
-        "delta_version": delta_version,
-        "created_at": tx.now,
-    }
-    tx.execute(insert(box), values)
-    tx.record(
-        "dataset.version", f"d{number}", project=project, actor=actor, reason=reason, detail={"digest": digest, "rows": count}
-    )
-    return DatasetVersion(**values)
+    made = DatasetVersion(project, number, digest, count, origin, delta_version, tx.now)
+    tx.execute(insert(box), asdict(made))
+    detail = {"digest": digest, "rows": count}
+    tx.record("dataset.version", f"d{number}", project=project, actor=actor, reason=reason, detail=detail)
+    return made

@@ -90,14 +90,14 @@ def route(tx: Tx, project: str, folder: StateFolder, stick_to: str | None, *, ac
     box = tables.endpoints
     tx.execute(update(box).where(box.c.project == project).values(epoch=table.epoch, routes=encode(table)))
     shares = {f"v{r.version}": f"{r.arm} {r.weight:.0%}" if r.weight else str(r.arm) for r in table.routes}
-    tx.record("route.set", f"epoch-{table.epoch}", project=project, actor=actor, reason=reason, detail={"routes": shares})
+    tx.record(
+        "route.set", f"epoch-{table.epoch}", project=project, actor=actor, reason=reason, detail={"routes": shares}
+    )
     outbox.put(tx, "route", f"route/{project}/{table.epoch}", {"project": project, "epoch": table.epoch})
     return table.epoch
 
 
-def _routes(
-    tx: Tx, project: str, folder: StateFolder, champion: int, release: Release | None
-) -> tuple[Route, ...]:
+def _routes(tx: Tx, project: str, folder: StateFolder, champion: int, release: Release | None) -> tuple[Route, ...]:
     weights: dict[int, tuple[Arm, float]] = {champion: (Arm.champion, 1.0)}
     if release is not None and release.state is ReleaseState.canary:
         share = float(release.evidence["weight"])
@@ -109,7 +109,10 @@ def _routes(
             weights.setdefault(scored, (Arm.shadow, 0.0))
     for version in shadows(tx, project):
         weights.setdefault(version.number, (Arm.shadow, 0.0))
-    known = {v.number: v for v in rows.find(tx, Version, tables.versions.c.project == project, tables.versions.c.number.in_(weights))}
+    known = {
+        v.number: v
+        for v in rows.find(tx, Version, tables.versions.c.project == project, tables.versions.c.number.in_(weights))
+    }
     return tuple(
         Route(number, arm, weight, str(model_folder(folder, known[number]).resolve()), known[number].digest)
         for number, (arm, weight) in sorted(weights.items())
@@ -137,7 +140,9 @@ def import_hold(tx: Tx, project: str, table: RouteTable) -> None:
     tx.execute(
         update(box)
         .where(box.c.project == project)
-        .values(epoch=table.epoch, routes=encode(table), acknowledged=table.epoch, champion=champion, champion_since=tx.now)
+        .values(
+            epoch=table.epoch, routes=encode(table), acknowledged=table.epoch, champion=champion, champion_since=tx.now
+        )
     )
     tx.record(
         "route.hold",
@@ -145,7 +150,7 @@ def import_hold(tx: Tx, project: str, table: RouteTable) -> None:
         project=project,
         actor="server",
         reason=f"a person sent all traffic to version {champion} on the server itself; held until the next release",
-        detail={},
+        detail={"version": champion},
     )
 
 

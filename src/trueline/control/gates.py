@@ -62,7 +62,9 @@ def decide(
     run = rows.get(tx, Run, version.run)
     if verdict is Verdict.passed and run.release:
         try:
-            releases.request(tx, gate.project, gate.version, vouched=True, actor=actor, reason=f"its gate passed: {reason}")
+            releases.request(
+                tx, gate.project, gate.version, vouched=True, actor=actor, reason=f"its gate passed: {reason}"
+            )
         except Conflict as known:  # it serves already, or its release waits: the verdict stands all the same
             ref = runs.version_id(gate.project, gate.version)
             tx.record("release.skip", ref, project=gate.project, actor=actor, reason=str(known))

@@ -29,7 +29,9 @@ class Scene:
 def request(tx: Tx, project: str, version: int, *, vouched: bool, actor: str, reason: str) -> Release:
     """Queue the release of an approved version; an older one still waiting is superseded."""
     if runs.version(tx, project, version).state is not VersionState.approved:
-        raise NotAllowed(f"version {version} is not approved; its gate must pass, or somebody must waive it with a reason")
+        raise NotAllowed(
+            f"version {version} is not approved; its gate must pass, or somebody must waive it with a reason"
+        )
     endpoint = endpoints.get(tx, project)
     if endpoint.champion == version:
         raise Conflict(f"version {version} is the champion already")
@@ -38,7 +40,9 @@ def request(tx: Tx, project: str, version: int, *, vouched: bool, actor: str, re
         if waiting.version == version:
             raise Conflict(f"{waiting.id} of version {version} is waiting already")
         superseded = f"superseded by version {version} before it began"
-        moves.move(tx, box, RELEASES, waiting.id, ReleaseEvent.abort, actor=actor, reason=superseded, finished_at=tx.now)
+        moves.move(
+            tx, box, RELEASES, waiting.id, ReleaseEvent.abort, actor=actor, reason=superseded, finished_at=tx.now
+        )
     number = moves.number(tx, moves.EVERYWHERE, "release")
     release_id = f"release-{number}"
     values = {
@@ -60,11 +64,29 @@ def request(tx: Tx, project: str, version: int, *, vouched: bool, actor: str, re
 
 
 def begin(
-    tx: Tx, scene: Scene, release: Release, *, event: ReleaseEvent, step: int, evidence: dict[str, Any], actor: str, reason: str
+    tx: Tx,
+    scene: Scene,
+    release: Release,
+    *,
+    event: ReleaseEvent,
+    step: int,
+    evidence: dict[str, Any],
+    actor: str,
+    reason: str,
 ) -> None:
     """Start a waiting release in its first stage, against the champion of this moment."""
     champion = endpoints.get(tx, scene.project).champion
-    _move(tx, release, event, actor=actor, reason=reason, step=step, evidence=evidence, stage_since=tx.now, previous=champion)
+    _move(
+        tx,
+        release,
+        event,
+        actor=actor,
+        reason=reason,
+        step=step,
+        evidence=evidence,
+        stage_since=tx.now,
+        previous=champion,
+    )
     endpoints.lift_hold(tx, scene.project)
     endpoints.route(tx, scene.project, scene.folder, scene.stick_to, actor=actor, reason=reason)
     _tell_tracking(tx, scene.project, "challenger", release.version)
@@ -84,7 +106,14 @@ def promote(tx: Tx, scene: Scene, release: Release, *, actor: str, reason: str) 
     champion = endpoints.get(tx, scene.project).champion
     evidence = {**_evidence(tx, release), "weight": 1.0}
     _move(
-        tx, release, ReleaseEvent.promote, actor=actor, reason=reason, evidence=evidence, stage_since=tx.now, previous=champion
+        tx,
+        release,
+        ReleaseEvent.promote,
+        actor=actor,
+        reason=reason,
+        evidence=evidence,
+        stage_since=tx.now,
+        previous=champion,
     )
     endpoints.crown(tx, scene.project, release.version)
     endpoints.lift_hold(tx, scene.project)
@@ -100,7 +129,7 @@ def roll_back(tx: Tx, scene: Scene, release: Release, *, actor: str, reason: str
     crowned = endpoints.get(tx, scene.project).champion == release.version
     if crowned:
         endpoints.crown(tx, scene.project, release.previous)
-    _move(tx, release, ReleaseEvent.roll_back, actor=actor, reason=reason, finished_at=tx.now)
+    _move(tx, release, ReleaseEvent.roll_back, actor=actor, reason=reason, crowned=crowned, finished_at=tx.now)
     endpoints.lift_hold(tx, scene.project)
     epoch = endpoints.route(tx, scene.project, scene.folder, scene.stick_to, actor=actor, reason=reason)
     _keep(tx, release, rollback_epoch=epoch, rollback_decided=tx.wall.isoformat())
@@ -133,15 +162,25 @@ def acknowledged(tx: Tx, project: str, epoch: int, at: datetime) -> None:
             took_ms = round(took.total_seconds() * 1000, 2)
             tx.execute(update(box).where(box.c.id == release.id).values(rollback_ms=took_ms))
             reason = f"every server answers with version {release.previous} again, {took_ms:.0f} ms after the decision"
-            detail = {"rollback_ms": took_ms, "requests_answered": release.requests_answered, "version": release.version}
+            detail = {
+                "rollback_ms": took_ms,
+                "requests_answered": release.requests_answered,
+                "version": release.version,
+            }
             tx.record("release.restored", release.id, project=project, actor="control", reason=reason, detail=detail)
 
 
-def _move(tx: Tx, release: Release, event: ReleaseEvent, *, actor: str, reason: str, **values: Any) -> None:
-    detail = {"version": release.version, "from": release.previous}
-    moves.move(
-        tx, tables.releases, RELEASES, release.id, event, actor=actor, reason=reason, detail=detail, **values
-    )
+def _move(
+    tx: Tx, release: Release, event: ReleaseEvent, *, actor: str, reason: str, crowned: bool = False, **values: Any
+) -> None:
+    """`crowned` tells later readers whether a rollback took the crown back or only a canary's share."""
+    detail = {
+        "version": release.version,
+        "from": release.previous,
+        "crowned": crowned,
+        "requests_answered": release.requests_answered,
+    }
+    moves.move(tx, tables.releases, RELEASES, release.id, event, actor=actor, reason=reason, detail=detail, **values)
 
 
 def _evidence(tx: Tx, release: Release) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from sqlalchemy import update
 
 from trueline.domain.runs import RUNS, Purpose, Run, RunEvent, RunState
 from trueline.domain.versions import VERSIONS, Version
+from trueline.errors import Conflict
 from trueline.store import moves, outbox, rows, tables
 from trueline.store.engine import Tx
 
@@ -61,18 +62,35 @@ class Trained:
 
 
 def set_inputs(
-    tx: Tx, run: Run, fence: int, *, dataset: int, key: str, key_parts: dict[str, Any], tree: str
+    tx: Tx,
+    run: Run,
+    fence: int,
+    *,
+    dataset: int,
+    key: str,
+    key_parts: dict[str, Any],
+    tree: str,
+    window_from: datetime,
+    cut_at: datetime,
 ) -> None:
     """Record what a run is about to train on; refused when its lease was lost."""
     guard = (tables.runs.c.id == run.id) & (tables.runs.c.fence == fence) & (tables.runs.c.state == RunState.running)
-    tx.execute(update(tables.runs).where(guard).values(dataset=dataset, key=key, key_parts=key_parts, tree=tree))
+    values = {"dataset": dataset, "key": key, "key_parts": key_parts, "tree": tree}
+    changed = tx.execute(update(tables.runs).where(guard).values(**values, window_from=window_from, cut_at=cut_at))
+    if changed.rowcount != 1:
+        raise Conflict(f"run {run.id} was taken over by somebody else; this attempt changes nothing")
 
 
 def cached(tx: Tx, project: str, key: str) -> Run | None:
     """An earlier run with the same key that ended well."""
     box = tables.runs
     return rows.first(
-        tx, Run, box.c.project == project, box.c.key == key, box.c.state == RunState.succeeded, box.c.cached_from.is_(None)
+        tx,
+        Run,
+        box.c.project == project,
+        box.c.key == key,
+        box.c.state == RunState.succeeded,
+        box.c.cached_from.is_(None),
     )
 
 
@@ -138,7 +156,16 @@ def succeed(tx: Tx, run: Run, fence: int, trained: Trained, *, actor: str) -> Ve
 
 def fail(tx: Tx, run: Run, fence: int, error: str, *, actor: str) -> None:
     moves.move(
-        tx, tables.runs, RUNS, run.id, RunEvent.fail, actor=actor, reason=error, fence=fence, error=error, finished_at=tx.now
+        tx,
+        tables.runs,
+        RUNS,
+        run.id,
+        RunEvent.fail,
+        actor=actor,
+        reason=error,
+        fence=fence,
+        error=error,
+        finished_at=tx.now,
     )
     outbox.put(tx, "tracking", f"tracking/{run.id}", {"run": run.id})
 

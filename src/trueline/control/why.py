@@ -11,7 +11,6 @@ from trueline.domain.datasets import DatasetVersion
 from trueline.domain.gates import Gate
 from trueline.domain.releases import Release
 from trueline.domain.runs import Run
-from trueline.domain.versions import Version
 from trueline.store import rows, tables
 from trueline.store.engine import Tx
 
@@ -48,7 +47,15 @@ def of_version(tx: Tx, project: str, number: int) -> list[Link]:
 def of_run(tx: Tx, run: Run) -> list[Link]:
     """A run with its code tree and its data."""
     window = f"rows from {run.window_from:%Y-%m-%d} to {run.cut_at:%Y-%m-%d}"
-    links = [Link("run", run.id, f"{run.purpose} run by {run.actor}: {run.reason}; {window}", run.created_at, {"params": run.params})]
+    links = [
+        Link(
+            "run",
+            run.id,
+            f"{run.purpose} run by {run.actor}: {run.reason}; {window}",
+            run.created_at,
+            {"params": run.params},
+        )
+    ]
     if run.tree:
         links.append(Link("code", run.tree, f"{run.entry} of exactly this code tree", None, {"key": run.key}))
     if run.dataset is not None:
@@ -81,7 +88,9 @@ def _gates(tx: Tx, project: str, version: int) -> list[Link]:
 
 def _gate(gate: Gate) -> Link:
     waived = f"; waived by {gate.waived_by}: {gate.waiver}" if gate.waived_by else ""
-    return Link("gate", gate.id, f"{gate.verdict or gate.state}: {gate.reason or 'not decided yet'}{waived}", gate.decided_at)
+    return Link(
+        "gate", gate.id, f"{gate.verdict or gate.state}: {gate.reason or 'not decided yet'}{waived}", gate.decided_at
+    )
 
 
 def _releases(tx: Tx, project: str, version: int) -> list[Link]:

@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from trueline.errors import InvalidData
 
+Word = TypeVar("Word", bound=StrEnum)
 FLOAT32_MAX = 3.4028234663852886e38
 INT64_MAX = 2**63 - 1
 
@@ -97,13 +98,13 @@ class Column:
 class Contract:
     columns: tuple[Column, ...]
     unknown_columns: str = UnknownColumns.warn  # warn | forbid | ignore
-    _by_name: dict[str, Column] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
-        by_name = {column.name: column for column in self.columns}
-        if len(by_name) != len(self.columns):
+        if len(self._by_name) != len(self.columns):
             raise InvalidData("the contract names a column twice; each column appears once")
-        object.__setattr__(self, "_by_name", by_name)
+
+    def __reduce__(self) -> tuple[type[Contract], tuple[tuple[Column, ...], str]]:
+        return Contract, (self.columns, self.unknown_columns)  # without the compiled checks, which cannot be pickled
 
     def __contains__(self, name: object) -> bool:
         return name in self._by_name
@@ -165,9 +166,11 @@ class Contract:
         if self.unknown_columns == UnknownColumns.ignore:
             return ()
         level = Level.error if self.unknown_columns == UnknownColumns.forbid else Level.warning
-        return tuple(
-            Violation(name, level, "is not in the contract") for name in names if name not in self._by_name
-        )
+        return tuple(Violation(name, level, "is not in the contract") for name in names if name not in self._by_name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Column]:
+        return {column.name: column for column in self.columns}
 
     @cached_property
     def _checks(self) -> tuple[tuple[Column, Check, Check], ...]:
@@ -191,10 +194,10 @@ def compile_column(column: Column) -> Check:
     """
     of_kind = _KINDS[column.kind]
     doubt = _doubts(column) if column.strict else None
-    nullable, floating, expected = column.nullable, column.kind in FLOATS, _expected(column)
+    nullable, floating, expected = column.nullable, column.kind in FLOATS, str(column.kind)
 
     def check(value: Any) -> str | None:
-        if value is None or (floating and type(value) is float and not math.isfinite(value)):
+        if value is None or (floating and isinstance(value, float) and not math.isfinite(value)):
             return None if nullable else f"expected {expected}, got {_name(value)}"
         problem = of_kind(value)
         if problem is not None:
@@ -241,7 +244,7 @@ def _range_check(column: Column) -> Check:
     def check(value: Any) -> str | None:
         if value is None or low <= value <= high or not math.isfinite(value):
             return None
-        bound = f"at least {low:g}" if value < low else f"at most {high:g}"
+        bound = f"at least {_number(low)}" if value < low else f"at most {_number(high)}"
         return f"expected {bound}, got {_shown(column, value)}"
 
     return check
@@ -300,39 +303,35 @@ _KINDS: Mapping[Kind, Check] = {
 }
 
 
-def _expected(column: Column) -> str:
-    return str(column.kind)
+_WORDS: tuple[tuple[type, str], ...] = (  # bool is an int too, so it comes first
+    (type(None), "null"),
+    (bool, "boolean"),
+    (int, "integer"),
+    (str, "string"),
+    (list, "list"),
+    (tuple, "list"),
+    (dict, "object"),
+)
 
 
 def _name(value: Any) -> str:
     """What a value is, in JSON's words."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int():
-            return "integer"
-        case float():
-            if math.isnan(value):
-                return "NaN"
-            return "number" if math.isfinite(value) else "infinity"
-        case str():
-            return "string"
-        case list() | tuple():
-            return "list"
-        case Mapping():
-            return "object"
-        case _:
-            return type(value).__name__
+    if isinstance(value, float):
+        return "number" if math.isfinite(value) else "NaN" if math.isnan(value) else "infinity"
+    return next((word for kind, word in _WORDS if isinstance(value, kind)), type(value).__name__)
 
 
 def _shown(column: Column, value: Any) -> str:
     """A value as a message may show it; never that of a personal column."""
     if column.personal:
         return "another value (personal, not shown)"
-    text = f"'{value}'" if isinstance(value, str) else f"{value:g}"
-    return text if len(text) <= 60 else text[:57] + "...'"
+    if not isinstance(value, str):
+        return _number(value)
+    return f"'{value}'" if len(value) <= 60 else f"'{value[:57]}...'"
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 _COLUMN_DEFAULTS = {one.name: one.default for one in fields(Column) if one.name not in ("name", "kind")}
@@ -364,7 +363,22 @@ def column_from_dict(plain: Mapping[str, Any]) -> Column:
             f"known are name, kind, {', '.join(_COLUMN_DEFAULTS)}"
         )
     values = {key: _column_value(name, key, value) for key, value in plain.items() if key not in ("name", "kind")}
-    return Column(name=name, kind=_word(name, "kind", Kind, plain.get("kind")), **values)
+    column = Column(name=name, kind=_word(name, "kind", Kind, plain.get("kind")), **values)
+    _agree(column)
+    return column
+
+
+def _agree(column: Column) -> None:
+    """Refuse a rule that could never apply, rather than seem to check it."""
+    low, high = column.minimum, column.maximum
+    if (low is not None or high is not None) and column.kind not in NUMBERS:
+        raise InvalidData(f"contract column '{column.name}': kind {column.kind} has no minimum or maximum; remove them")
+    if column.categories is not None and column.kind is not Kind.string:
+        raise InvalidData(f"contract column '{column.name}': kind {column.kind} has no categories; remove them")
+    if low is not None and high is not None and low > high:
+        raise InvalidData(
+            f"contract column '{column.name}': the minimum {_number(low)} is above the maximum {_number(high)}"
+        )
 
 
 def _column_value(name: str, key: str, value: Any) -> Any:
@@ -372,7 +386,9 @@ def _column_value(name: str, key: str, value: Any) -> Any:
         case "role":
             return _word(name, key, Role, value)
         case "categories":
-            if value is not None and not (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)):
+            if value is not None and not (
+                isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+            ):
                 raise InvalidData(f"contract column '{name}': categories must be a list of texts")
             return None if value is None else tuple(value)
         case "minimum" | "maximum":
@@ -385,13 +401,11 @@ def _column_value(name: str, key: str, value: Any) -> Any:
             return value
 
 
-def _word[Word: StrEnum](name: str, key: str, words: type[Word], value: Any) -> Word:
+def _word(name: str, key: str, words: type[Word], value: Any) -> Word:
     try:
         return words(value)
     except ValueError:
-        raise InvalidData(
-            f"contract column '{name}': {key} is '{value}'; expected one of {', '.join(words)}"
-        ) from None
+        raise InvalidData(f"contract column '{name}': {key} is '{value}'; expected one of {', '.join(words)}") from None
 
 
 def to_dict(contract: Contract) -> dict[str, Any]:

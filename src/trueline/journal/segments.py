@@ -115,12 +115,7 @@ class Writer:
         Raises Unavailable when the disk does not take them all.
         """
         encode = records.encoder.encode
-        parts: list[bytes] = []
-        for record in batch:
-            payload = encode(record)
-            parts.append(HEADER.pack(len(payload), zlib.crc32(payload)))
-            parts.append(payload)
-        data = b"".join(parts)
+        data = b"".join([frame(encode(record)) for record in batch])
         if self._offset and self._offset + len(data) > self.segment_bytes:
             self.seal()
         try:
@@ -164,6 +159,10 @@ class Writer:
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def frame(payload: bytes) -> bytes:
+    return HEADER.pack(len(payload), zlib.crc32(payload)) + payload
 
 
 def _open(path: Path) -> int:

@@ -72,19 +72,22 @@ def emit(graph: Emitter, estimator: Any, source: str | Sequence[tuple[str, type[
 def _encoded(graph: Emitter, estimator: Any, source: str | Sequence[tuple[str, type[Any]]], precision: str) -> str:
     """Categories first, as codes, then the numbers: the order in which the trees were grown."""
     preprocessor = estimator._preprocessor  # noqa: SLF001
-    categorical = np.flatnonzero(estimator.is_categorical_)
-    numeric = np.flatnonzero(~estimator.is_categorical_)
+    categorical = np.flatnonzero(estimator.is_categorical_).tolist()
+    numeric = np.flatnonzero(~estimator.is_categorical_).tolist()
     encoder = preprocessor.named_transformers_["encoder"]
     parts = []
     for index, categories in zip(categorical, encoder.categories_, strict=True):
         if isinstance(source, str):
-            column, kind = graph.emit("Gather", [source, graph.constant(np.array([index]))], axis=1), float_type(precision)
+            column, kind = (
+                graph.emit("Gather", [source, graph.constant(np.array([index]))], axis=1),
+                float_type(precision),
+            )
         else:
             column, kind = source[index]
         parts.append(_codes(graph, column, kind, categories, precision))
-    if len(numeric):
+    if numeric:
         if isinstance(source, str):
-            parts.append(graph.emit("Gather", [source, graph.constant(numeric.astype(np.int64))], axis=1))
+            parts.append(graph.emit("Gather", [source, graph.constant(np.array(numeric))], axis=1))
         else:
             parts.extend(_as_float(graph, *source[index], precision) for index in numeric)
     return graph.emit("Concat", parts, axis=1)

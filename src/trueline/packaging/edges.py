@@ -38,7 +38,9 @@ def edge_rows(estimator: Any, inputs: Sequence[Column], rows: pl.DataFrame) -> I
             if (points := thresholds.get(column.name)) is not None:
                 values = _beside(points[_spread(len(points), share // 3)], column.kind)
                 yield EdgeRows(f"split thresholds of '{column.name}'", _replaced(rows, column, values))
-            yield EdgeRows(f"extremes of '{column.name}'", _replaced(rows, column, _extremes(rows[column.name], column)))
+            yield EdgeRows(
+                f"extremes of '{column.name}'", _replaced(rows, column, _extremes(rows[column.name], column))
+            )
         if column.kind is Kind.string and not (column.strict and column.categories):
             yield EdgeRows(f"an unseen category in '{column.name}'", _replaced(rows, column, [UNSEEN] * 8))
         if column.nullable:
@@ -114,20 +116,18 @@ def _beside(thresholds: NDArray[np.float64], kind: Kind) -> list[Any]:
 
 def _extremes(values: pl.Series, column: Column) -> list[Any]:
     """The smallest and largest seen and allowed, and as far again beyond."""
-    seen = [value for value in (values.min(), values.max(), column.minimum, column.maximum) if value is not None]
+    known: list[Any] = [values.min(), values.max(), column.minimum, column.maximum]
+    seen = [float(value) for value in known if value is not None]
     if not seen:
         return [0]
-    low, high = float(min(seen)), float(max(seen))  # type: ignore[type-var,arg-type]
+    low, high = min(seen), max(seen)
     far = [*seen, 0.0, low - (high - low), high + (high - low)]
-    if column.kind is Kind.integer:
-        return [int(max(-(2.0**62), min(2.0**62, value))) for value in far]  # type: ignore[call-overload]
-    return [float(value) for value in far]  # type: ignore[arg-type]
+    return [int(max(-(2.0**62), min(2.0**62, value))) for value in far] if column.kind is Kind.integer else far
 
 
 def _replaced(rows: pl.DataFrame, column: Column, values: Sequence[Any]) -> pl.DataFrame:
-    picked = rows[_spread(len(rows), len(values)).tolist()]
-    if len(picked) < len(values):
-        picked = rows[(np.arange(len(values)) % len(rows)).tolist()]
+    places = _spread(len(rows), len(values)) if len(values) <= len(rows) else np.arange(len(values)) % len(rows)
+    picked: pl.DataFrame = rows[places.tolist()]
     return picked.with_columns(pl.Series(column.name, values, dtype=DTYPES[column.kind]))
 
 

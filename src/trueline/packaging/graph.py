@@ -86,7 +86,9 @@ def flat_inputs(model: Any) -> None:
 def only_positive_class(model: Any) -> None:
     """Make column 1 of the `probabilities` output the model's one output."""
     graph = model.graph
-    source = next(one for one in graph.output if one.type.tensor_type.elem_type in (TensorProto.FLOAT, TensorProto.DOUBLE))
+    source = next(
+        one for one in graph.output if one.type.tensor_type.elem_type in (TensorProto.FLOAT, TensorProto.DOUBLE)
+    )
     kind = source.type.tensor_type.elem_type
     index = numpy_helper.from_array(np.array([1], dtype=np.int64), "positive_class")
     graph.initializer.append(index)

@@ -6,6 +6,7 @@ the typical size of the estimator's held-out predictions (a float32 sum cannot b
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,9 @@ def prepare(predict: Predict, task: str, held_out: pl.DataFrame, edges: Iterable
     columns = as_columns(held_out)
     expected = predict(columns)
     if not np.isfinite(expected).all():
-        raise PackagingFailed("the estimator predicts NaN or infinity on held-out rows; make fit return one that does not")
+        raise PackagingFailed(
+            "the estimator predicts NaN or infinity on held-out rows; make fit return one that does not"
+        )
     groups = [("held-out rows", columns, expected)]
     skipped = []
     for edge in edges:
@@ -87,11 +90,21 @@ def check(proof: Proof, executor: Executor) -> Worst:
     return worst
 
 
+def row_seconds(proof: Proof, executor: Executor) -> float:
+    """How long one row takes at best."""
+    (_, columns, _) = proof.groups[0]
+    row = {name: values[:1] for name, values in columns.items()}
+    best = float("inf")
+    for _ in range(3):
+        started = time.perf_counter()
+        executor.predict(row)
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
 def as_columns(frame: pl.DataFrame) -> dict[str, Any]:
     """A frame's columns as an executor takes them: arrays where they are numbers without nulls, else lists."""
     return {
-        column.name: column.to_numpy()
-        if column.dtype.is_numeric() and column.null_count() == 0
-        else column.to_list()
+        column.name: column.to_numpy() if column.dtype.is_numeric() and column.null_count() == 0 else column.to_list()
         for column in frame
     }

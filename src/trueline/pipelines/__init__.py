@@ -1,0 +1,1 @@
+"""Training: what identifies a run, and executing one in a fresh process."""

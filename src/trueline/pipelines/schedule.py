@@ -87,8 +87,7 @@ def step(context: Context) -> Round:
 
 
 def describe(span: timedelta) -> str:
-    """
-    >>> describe(timedelta(days=7)), describe(timedelta(hours=6))
+    """>>> describe(timedelta(days=7)), describe(timedelta(hours=6))
     ('7 days', '6 hours')
     """
     hours = span / timedelta(hours=1)
@@ -97,7 +96,9 @@ def describe(span: timedelta) -> str:
 
 def _start(context: Context, purpose: Purpose, reason: str) -> Round:
     with context.store.begin() as tx:
-        start_refit(tx, context, purpose=purpose, actor="schedule" if purpose is Purpose.rehearsal else "alert", reason=reason)
+        start_refit(
+            tx, context, purpose=purpose, actor="schedule" if purpose is Purpose.rehearsal else "alert", reason=reason
+        )
     return Round(busy=True)
 
 
@@ -115,9 +116,7 @@ def _fresh_evidence(tx: Tx, project: Project, last: datetime | None) -> bool:
     if last is None:
         return False
     box = tables.blocks
-    found = rows.find(
-        tx, Block, box.c.project == project.name, box.c.state == BlockState.judged, box.c.due_at > last
-    )
+    found = rows.find(tx, Block, box.c.project == project.name, box.c.state == BlockState.judged, box.c.due_at > last)
     return any((block.evidence or {}).get("served", {}).get("n", 0) for block in found)
 
 

@@ -39,7 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
         with ApiServer(services, given.host, given.port, tokens.read(folder.token)) as api:
             log.info("control listens on %s", api.url)
             loop = threading.Thread(
-                target=rounds, args=(controllers.step, bell.wait, stopping, POLL_SECONDS), name="controllers", daemon=True
+                target=rounds,
+                args=(controllers.step, bell.wait, stopping, POLL_SECONDS),
+                name="controllers",
+                daemon=True,
             )
             loop.start()
             while loop.is_alive() and not stopping.wait(0.5):

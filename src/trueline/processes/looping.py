@@ -57,5 +57,8 @@ def log_to_stderr() -> None:
     """One line per message, with the time in UTC."""
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)sZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)sZ %(levelname)s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
     )

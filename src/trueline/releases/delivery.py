@@ -27,7 +27,8 @@ def deliver(store: Store, folder: StateFolder, clock: Clock) -> bool:
     with store.read() as tx:
         waiting = outbox.pending(tx, ("route",))
         tables = {
-            project: endpoints.get(tx, project).table for project in {str(intent.payload["project"]) for intent in waiting}
+            project: endpoints.get(tx, project).table
+            for project in {str(intent.payload["project"]) for intent in waiting}
         }
     for project, table in tables.items():
         mine = [intent for intent in waiting if intent.payload["project"] == project]
@@ -91,4 +92,6 @@ def reconcile(store: Store, folder: StateFolder, project: str) -> None:
                 endpoints.import_hold(tx, project, decode(theirs))
         elif int(status.get("epoch", 0)) < table.epoch:
             with store.begin() as tx:
-                outbox.put(tx, "route", f"route/{project}/{table.epoch}/again/{tx.wall.timestamp():.0f}", {"project": project})
+                outbox.put(
+                    tx, "route", f"route/{project}/{table.epoch}/again/{tx.wall.timestamp():.0f}", {"project": project}
+                )

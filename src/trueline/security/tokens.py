@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import hmac
 import os
-import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -105,8 +104,8 @@ def ensure(path: Path) -> str:
     found = read(path)
     if found is not None:
         return found
-    token = f"tl_{secrets.token_urlsafe(32)}"
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
+    token = f"tl_{os.urandom(32).hex()}"  # what `secrets` would give, without importing it at every start
+    draft = path.with_name(f".{path.name}-{os.urandom(4).hex()}")
     try:
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w") as file:

@@ -99,7 +99,9 @@ def open_sqlite(path: Path, clock: Clock) -> Store:
         Unavailable: the file cannot be opened, or was made by a newer trueline.
     """
     engine = create_engine(
-        f"sqlite:///{path}", poolclass=NullPool if str(path) == ":memory:" else None, connect_args={"timeout": BUSY_SECONDS}
+        f"sqlite:///{path}",
+        poolclass=NullPool if str(path) == ":memory:" else None,
+        connect_args={"timeout": BUSY_SECONDS},
     )
 
     @event.listens_for(engine, "connect")

@@ -46,7 +46,9 @@ def pending(tx: Tx, kinds: tuple[str, ...], *, limit: int = 100) -> list[Intent]
 def count_open(tx: Tx, kinds: tuple[str, ...]) -> int:
     box = tables.outbox
     return int(
-        tx.execute(select(func.count()).select_from(box).where(box.c.done.is_(False), box.c.kind.in_(kinds))).scalar_one()
+        tx.execute(
+            select(func.count()).select_from(box).where(box.c.done.is_(False), box.c.kind.in_(kinds))
+        ).scalar_one()
     )
 
 

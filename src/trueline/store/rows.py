@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import fields
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import ColumnElement, Table, select
 
@@ -35,20 +36,18 @@ TABLES: dict[type, Table] = {
 
 
 @cache
-def _columns(noun: type) -> tuple[Any, ...]:
-    table = TABLES[noun]
-    return tuple(table.c[field.name] for field in fields(noun))
+def _columns(noun: Hashable) -> tuple[Any, ...]:
+    known: Any = noun
+    return tuple(TABLES[known].c[field.name] for field in fields(known))
 
 
-def find(
-    tx: Tx, noun: type[T], *where: ColumnElement[bool], newest: bool = False, limit: int | None = None
-) -> list[T]:
+def find(tx: Tx, noun: type[T], *where: ColumnElement[bool], newest: bool = False, limit: int | None = None) -> list[T]:
     """The rows that satisfy every condition, oldest first unless `newest`."""
     table = TABLES[noun]
-    order = tuple(table.c[name] for name in ("number", "day", "opened_at", "id") if name in table.c)
+    order: tuple[Any, ...] = tuple(table.c[name] for name in ("number", "day", "opened_at", "id") if name in table.c)
     if newest:
         order = tuple(column.desc() for column in order)
-    statement = select(*_columns(noun)).where(*where).order_by(*order)
+    statement = select(*_columns(cast("Hashable", noun))).where(*where).order_by(*order)
     if limit is not None:
         statement = statement.limit(limit)
     return [noun(*row) for row in tx.execute(statement)]

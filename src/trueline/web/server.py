@@ -17,7 +17,7 @@ from typing import Self
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -28,6 +28,7 @@ from trueline.web.api.router import dispatch, problem
 from trueline.web.api.services import Services
 
 BODY_LIMIT = 1024 * 1024  # commands are small; data does not travel through here
+DRAIN_LIMIT = 32 * BODY_LIMIT
 THREADS = 8
 STOP_SECONDS = 5.0
 
@@ -42,7 +43,10 @@ class Api:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        answer = await self._answer(request)
+        try:
+            answer = await self._answer(request)
+        except ClientDisconnect:
+            return  # nobody is left to be answered
         response = Response(answer.body, answer.status, dict(answer.headers), answer.content_type)
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
@@ -72,18 +76,20 @@ class Api:
 
 
 async def _read(request: Request) -> bytes | None:
-    """The body, or None as soon as it is too large."""
-    announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > BODY_LIMIT:
-        return None
-    parts: list[bytes] = []
+    """The body, or None if it is too large.
+
+    What is too large is read to its end (within reason) and forgotten: a client that is still sending does not hear an
+    answer, it sees a broken connection.
+    """
+    body = bytearray()
     size = 0
     async for part in request.stream():
         size += len(part)
-        if size > BODY_LIMIT:
-            return None
-        parts.append(part)
-    return b"".join(parts)
+        if size <= BODY_LIMIT:
+            body += part
+        elif size > DRAIN_LIMIT:
+            break
+    return bytes(body) if size <= BODY_LIMIT else None
 
 
 def application(services: Services, guard: tokens.Guard) -> Starlette:
@@ -123,7 +129,13 @@ class ApiServer:
         self.host = host
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
-            self._api, log_level="warning", access_log=False, server_header=False, lifespan="off", ws="none"
+            self._api,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            lifespan="off",
+            ws="none",
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="api-server", daemon=True)

@@ -19,7 +19,9 @@ from trueline.wiring.services import LocalServices
 STATE = ".trueline"
 
 
-def open_context(project_file: Path, state: Path | None = None, *, replay: bool = False, actor: str = "control") -> Context:
+def open_context(
+    project_file: Path, state: Path | None = None, *, replay: bool = False, actor: str = "control"
+) -> Context:
     """Open (or create) the state beside a project file.
 
     Raises:
@@ -47,7 +49,9 @@ def _register(store: Store, name: str, text: str, actor: str) -> None:
         changed = tx.execute(update(box).where(box.c.name == name).values(file=text, updated_at=tx.now))
         if changed.rowcount == 0:
             tx.execute(insert(box), {"name": name, "file": text, "updated_at": tx.now})
-        tx.record("project.set", name, project=name, actor=actor, reason="the project file was read", detail={"file": text})
+        tx.record(
+            "project.set", name, project=name, actor=actor, reason="the project file was read", detail={"file": text}
+        )
 
 
 def open_services(project_file: Path, state: Path | None = None) -> LocalServices:

@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, select
 
-from trueline.control import clocks, endpoints, events, gates, incidents, releases, runs, status, why
+from trueline.clock import from_us
+from trueline.control import clocks, endpoints, events, gates, incidents, releases, runs, status
+from trueline.control import why as reasons
 from trueline.control.context import Context
 from trueline.data import predictions
 from trueline.domain.datasets import DatasetVersion
@@ -159,11 +161,15 @@ class LocalServices:
         live = endpoints.live_release(tx, self._project)
         if live is None:
             box = tables.releases
-            live = rows.first(tx, Release, box.c.project == self._project, box.c.state == ReleaseState.done, newest=True)
+            live = rows.first(
+                tx, Release, box.c.project == self._project, box.c.state == ReleaseState.done, newest=True
+            )
             hint = "no release is under way or watched"
             if live is None:
                 raise Conflict(f"{hint}, and none was ever finished; there is nothing to roll back")
-            raise Conflict(f"{hint}; to go back to version {live.previous}, release it: trueline release {live.previous}")
+            raise Conflict(
+                f"{hint}; to go back to version {live.previous}, release it: trueline release {live.previous}"
+            )
         if version is not None and version != live.previous:
             raise Conflict(f"{live.id} can only go back to version {live.previous}; release version {version} instead")
         return live
@@ -172,28 +178,28 @@ class LocalServices:
         with self._store.read() as tx:
             return events.after(tx, self._project, after, limit=limit, kind=kind)
 
-    def why(self, ref: str) -> why.Why:
+    def why(self, ref: str) -> reasons.Why:
         with self._store.read() as tx:
             if ref.isdigit() or (ref.startswith("v") and ref[1:].isdigit()):
                 number = int(ref.removeprefix("v"))
                 version = runs.version(tx, self._project, number)
-                found = tuple(why.of_version(tx, self._project, number))
-                return why.Why(ref, "version", f"version {number} comes from {version.run}", found)
+                found = tuple(reasons.of_version(tx, self._project, number))
+                return reasons.Why(ref, "version", f"version {number} comes from {version.run}", found)
             noun = ref.split("-", maxsplit=1)[0]
             if noun == "run":
                 run = rows.get(tx, Run, ref)
                 if run.version is not None:
-                    found = tuple(why.of_version(tx, self._project, run.version))
+                    found = tuple(reasons.of_version(tx, self._project, run.version))
                 else:
-                    found = tuple(why.of_run(tx, run))
-                return why.Why(ref, "run", f"{ref} {run.state}: {run.error or run.reason}", found)
+                    found = tuple(reasons.of_run(tx, run))
+                return reasons.Why(ref, "run", f"{ref} {run.state}: {run.error or run.reason}", found)
             if noun == "release":
-                return why.of_release(tx, rows.get(tx, Release, ref))
+                return reasons.of_release(tx, rows.get(tx, Release, ref))
             if noun == "gate":
-                return why.of_gate(tx, rows.get(tx, Gate, ref))
+                return reasons.of_gate(tx, rows.get(tx, Gate, ref))
             return self._why_prediction(tx, ref)
 
-    def _why_prediction(self, tx: Any, ref: str) -> why.Why:
+    def _why_prediction(self, tx: Any, ref: str) -> reasons.Why:
         self._controllers.ship()
         found = predictions.find(self._context.folder.table("predictions"), ref)
         if found is None:
@@ -203,16 +209,16 @@ class LocalServices:
             )
         version = int(found["answered_by"] or found["version"])
         arm = f"routed as {found['arm']} with weight {found['weight']:.0%}"
-        at = clocks.from_us(int(found["event_us"]))
-        link = why.Link(
+        at = from_us(int(found["event_us"]))
+        link = reasons.Link(
             "prediction",
             ref,
             f"answered {found['prediction']} by version {version}, {arm}, at epoch {found['epoch']}",
             at,
             {name: found[name] for name in ("features", "outcome", "exec_us", "release", "unit", "error")},
         )
-        links = (link, *why.of_version(tx, self._project, version))
-        return why.Why(ref, "prediction", f"{ref} was answered by version {version}, {arm}", links)
+        links = (link, *reasons.of_version(tx, self._project, version))
+        return reasons.Why(ref, "prediction", f"{ref} was answered by version {version}, {arm}", links)
 
     def incidents(self, *, limit: int, after: str | None) -> Sequence[Incident]:
         return self._list(Incident, limit, after)

@@ -6,8 +6,8 @@ from trueline.control.clocks import ReplayClock
 from trueline.control.context import Context
 from trueline.gates import loop as gates
 from trueline.monitoring import evaluation
-from trueline.pipelines import loop as pipelines
-from trueline.pipelines import tracked
+from trueline.pipelines.loop import Training
+from trueline.pipelines.tracked import Feeder
 
 
 class Worker:
@@ -15,15 +15,17 @@ class Worker:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._tracking = tracked.Feeder(context)
+        self._training = Training()
+        self._tracking = Feeder(context)
 
     def step(self) -> bool:
         context = self._context
         if isinstance(context.clock, ReplayClock):
             context.clock.refresh(context.store)
-        kinds = (evaluation.work_one, gates.work_one, pipelines.work_one, self._tracking.work_one)
+        kinds = (evaluation.work_one, gates.work_one, self._training.work_one, self._tracking.work_one)
         return any(work(context) for work in kinds)
 
     def close(self) -> None:
+        self._training.close()
         self._tracking.close()
         self._context.store.close()

@@ -18,10 +18,11 @@ class ReplayRequest(msgspec.Struct, forbid_unknown_fields=True):
 class ReplayView(msgspec.Struct):
     now: datetime
     replaying: bool
+    next_due: datetime | None = None  # nothing is to be done before, as far as control knows
 
 
 def show(services: Services, call: Call) -> ReplayView:  # noqa: ARG001 every handler has the same form
-    return ReplayView(services.now(), services.replaying)
+    return ReplayView(services.now(), services.replaying, services.next_due())
 
 
 def advance(services: Services, call: Call) -> ReplayView:
@@ -34,4 +35,4 @@ def advance(services: Services, call: Call) -> ReplayView:
     if asked.now.tzinfo is None:
         raise InvalidInput(f"now must carry its offset from UTC, such as {asked.now.isoformat()}Z")
     services.replay(asked.now.astimezone(UTC))
-    return ReplayView(services.now(), replaying=True)
+    return ReplayView(services.now(), replaying=True, next_due=services.next_due())

@@ -1,0 +1,98 @@
+"""The command line's edge: commands are imported when they are called, and errors become a sentence and an exit code.
+
+`trueline --help` must not import what commands need, so the table below carries each command's one-line help (a test
+keeps the two equal).
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from importlib import import_module
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from trueline.errors import TruelineError
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("trueline.cli.init", "Write a project file for a data file."),
+    "up": ("trueline.cli.up", "Run everything: API, controllers, model server, worker."),
+    "run": ("trueline.cli.run", "Train a candidate and follow it until its gate has decided."),
+    "status": ("trueline.cli.status", "What serves, what moves, what is wrong."),
+    "runs": ("trueline.cli.lists", "Trainings, newest first."),
+    "versions": ("trueline.cli.lists", "Model versions, newest first."),
+    "release": ("trueline.cli.release", "Start releasing an approved version."),
+    "promote": ("trueline.cli.release", "Give the version being released all traffic now."),
+    "rollback": ("trueline.cli.release", "Serve the version before, or the one you name."),
+    "why": ("trueline.cli.why", "Trace a prediction back to model, run, code, data and decision."),
+    "events": ("trueline.cli.events", "What happened, to what, who did it, and why."),
+    "demo": ("trueline.cli.demo", "Watch the whole loop on a year of real flights."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 likewise
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 likewise
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_) for name, (_, help_) in COMMANDS.items()])
+
+
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 click's signature
+    if wanted and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"trueline {version('trueline')}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+)
+def cli() -> None:
+    """Keep machine-learning models true in production.
+
+    \b
+    Examples:
+      trueline init --source data.csv --target price
+      trueline run
+      trueline up
+
+    Exit codes: 0 ok, 1 failed, 2 wrong use or configuration, 3 gate failed, 4 gate inconclusive, 6 not reachable,
+    7 refused, 130 interrupted, 143 terminated.
+    """  # noqa: D301 the escape is click's mark for a paragraph that is not to be wrapped
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the only place where an error becomes an exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        result: Any = cli.main(args=arguments, prog_name="trueline", standalone_mode=False)
+    except click.Abort:
+        return INTERRUPTED
+    except click.ClickException as wrong:
+        wrong.show()
+        return wrong.exit_code
+    except TruelineError as error:
+        click.echo(f"trueline: {error}", err=True)
+        return error.exit_code
+    return result if isinstance(result, int) else 0
+
+
+def _terminated(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 the signature of a handler
+    sys.exit(TERMINATED)

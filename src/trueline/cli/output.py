@@ -1,0 +1,99 @@
+"""How commands speak: data on stdout, progress on stderr, JSON for programs, tables for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:  # Rich is imported when something is drawn for people, not before
+    from rich.console import Console
+
+WIDTH = 120
+"""Of tables that go to a file or a pipe: a terminal's width has no meaning there."""
+
+
+@dataclass(frozen=True)
+class Output:
+    as_json: bool = False
+    quiet: bool = False
+    no_color: bool = False
+
+    def json(self, value: Any) -> None:
+        """One JSON value on one line of stdout."""
+        import msgspec
+
+        sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+        sys.stdout.flush()
+
+    def say(self, sentence: str) -> None:
+        """Progress: for people, on stderr."""
+        if not self.quiet:
+            click.echo(sentence, err=True)
+
+    def console(self) -> Console:
+        """Where people read; Rich itself honours NO_COLOR, FORCE_COLOR and COLUMNS."""
+        from rich.console import Console
+
+        wide = None if sys.stdout.isatty() else WIDTH
+        return Console(no_color=self.no_color or None, width=wide, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+        """A table, or the sentence that says why there is none."""
+        drawn = [[cell(value) for value in row] for row in rows]
+        if not drawn:
+            click.echo(empty)
+            return
+        from rich import box
+        from rich.table import Table
+
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in drawn:
+            table.add_row(*row)
+        self.console().print(table)
+
+    def facts(self, title: str, pairs: Iterable[tuple[str, object]]) -> None:
+        """Names and values under a title, aligned; what is None is left out."""
+        shown = [(name, cell(value)) for name, value in pairs if value is not None]
+        width = max((len(name) for name, _ in shown), default=0)
+        click.echo(self.bold(title))
+        for name, value in shown:
+            click.echo(f"  {name.ljust(width)}  {value}")
+
+    def bold(self, text: str) -> str:
+        from os import environ
+
+        plain = self.no_color or bool(environ.get("NO_COLOR"))
+        return text if plain else click.style(text, bold=True)
+
+
+def cell(value: object) -> str:
+    """A value as people read it.
+
+    >>> cell(datetime(2026, 3, 1, 12, 30))
+    '2026-03-01 12:30'
+    >>> cell(0.25), cell(None), cell({"a": 1})
+    ('0.25', '', 'a=1')
+    """
+    match value:
+        case None:
+            text = ""
+        case bool():
+            text = "yes" if value else "no"
+        case datetime():
+            text = f"{value:%Y-%m-%d %H:%M}"
+        case float():
+            text = f"{value:.4g}"
+        case dict():
+            text = ", ".join(f"{name}={cell(inner)}" for name, inner in value.items())
+        case list() | tuple():
+            text = ", ".join(map(cell, value))
+        case _:
+            text = str(value)
+    return text

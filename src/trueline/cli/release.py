@@ -1,0 +1,166 @@
+"""`trueline release`, `promote`, `rollback`: moving traffic between versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trueline.cli.options import Session, with_session
+from trueline.errors import Conflict, InvalidInput, Unavailable
+
+if TYPE_CHECKING:
+    from trueline.domain.routes import RouteTable
+
+_reason = click.option("--reason", required=True, help="Why; kept in the event log.")
+
+
+class VersionNumber(click.ParamType[int]):
+    """`3` or `v3`."""
+
+    name = "VERSION"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value).removeprefix("v")
+        if not (text.isascii() and text.isdigit()):
+            self.fail(f"{value!r} is not a version number", param, ctx)
+        return int(text)
+
+
+@click.command
+@click.argument("version", type=VersionNumber())
+@_reason
+@click.option("--waive", is_flag=True, help="Release it although its gate did not pass; the waiver is kept.")
+@with_session
+def release(session: Session, version: int, reason: str, *, waive: bool) -> None:
+    """Start releasing an approved version.
+
+    \b
+    Examples:
+      trueline release 4 --reason "the one we agreed on"
+      trueline release 5 --waive --reason "the gate's rows predate the new fares"
+    """  # noqa: D301 the escape is click's mark for a paragraph that is not to be wrapped
+    with session.client() as client:
+        if waive:
+            client.waive(version, reason)
+            session.out.say(f"version {version} may pass: {reason}")
+        found = client.start_release(version, reason)
+        client.settle()
+        found = client.release(found.id)
+    if session.out.as_json:
+        session.out.json(found)
+    else:
+        click.echo(f"{found.id}: version {found.version} is {found.state}: {found.reason}")
+
+
+@click.command
+@click.argument("release_id", metavar="[RELEASE]", required=False)
+@_reason
+@with_session
+def promote(session: Session, release_id: str | None, reason: str) -> None:
+    """Give the version being released all traffic now.
+
+    Without RELEASE it is the one under way.
+
+    \b
+    Examples:
+      trueline promote --reason "enough seen"
+      trueline promote release-3 --reason "launch day" --json
+    """  # noqa: D301 the escape is click's mark for a paragraph that is not to be wrapped
+    with session.client() as client:
+        if release_id is None:
+            under_way = client.status().release
+            if under_way is None:
+                raise Conflict("nothing is being released; start with `trueline release VERSION --reason ...`")
+            release_id = under_way.id
+        found = client.promote(release_id, reason)
+    if session.out.as_json:
+        session.out.json(found)
+    else:
+        click.echo(f"{found.id}: version {found.version} is {found.state}: {found.reason}")
+
+
+@click.command
+@_reason
+@click.option("--version", type=VersionNumber(), default=None, help="Serve this one; default the champion before.")
+@click.option("--local", is_flag=True, help="On the model server itself, when control is down; holds until lifted.")
+@with_session
+def rollback(session: Session, reason: str, version: int | None, *, local: bool) -> None:
+    """Serve the version before, or the one you name.
+
+    \b
+    Examples:
+      trueline rollback --reason "complaints from the desk"
+      trueline rollback --version 2 --reason "known good"
+      trueline rollback --local --reason "control is down"
+    """  # noqa: D301 the escape is click's mark for a paragraph that is not to be wrapped
+    if local:
+        answer = override(session, version, reason)
+        if session.out.as_json:
+            session.out.json(answer)
+        else:
+            click.echo(
+                f"version {answer['version']} serves everything, epoch {answer['epoch']}, held until control lifts it"
+            )
+        return
+    with session.client() as client:
+        done = client.roll_back(reason, version=version)
+    if session.out.as_json:
+        session.out.json(done)
+    else:
+        took = "" if done.rollback_ms is None else f" after {done.rollback_ms:.0f} ms"
+        click.echo(f"version {done.version} serves again{took}, epoch {done.epoch}: {done.reason}")
+
+
+def override(session: Session, version: int | None, reason: str) -> dict[str, Any]:
+    """Roll back on every model server of this machine, without control.
+
+    The new table takes the next epoch and holds: control imports it as an event when it is back and does not
+    overwrite it.
+    """
+    from trueline import sockets
+    from trueline.domain import routes
+
+    servers = _sockets(session)
+    table = _table(session)
+    chosen = version if version is not None else _before(table)
+    if chosen not in {route.version for route in table.routes}:
+        known = ", ".join(str(route.version) for route in table.routes) or "none"
+        raise InvalidInput(f"version {chosen} is not loaded on this server (loaded: {known}); control can release it")
+    epochs = [int(sockets.ask(path, {"op": "status"}).get("epoch", 0)) for path in servers]
+    held = table.only(chosen, epoch=max([table.epoch, *epochs]) + 1, hold=True)
+    for path in servers:
+        sockets.ask(path, {"op": "override", "table": routes.encode(held), "reason": reason})
+        session.out.say(f"{path.stem} serves version {chosen} only")
+    return {"version": chosen, "epoch": held.epoch, "servers": [path.stem for path in servers], "reason": reason}
+
+
+def _sockets(session: Session) -> list[Path]:
+    found = sorted(session.state.socket("any").parent.glob("serve-*.sock"))
+    if not found:
+        raise Unavailable(f"no model server of {session.state.root} runs on this machine; nothing to roll back here")
+    return found
+
+
+def _table(session: Session) -> RouteTable:
+    from trueline.domain import routes
+
+    try:
+        return routes.loads(session.state.routes.read_text())
+    except FileNotFoundError as missing:
+        raise Conflict("nothing has been released yet: there is no version to go back to") from missing
+    except (OSError, ValueError, TypeError, KeyError) as problem:
+        raise Unavailable(f"the route table {session.state.routes} cannot be read ({problem})") from problem
+
+
+def _before(table: RouteTable) -> int:
+    """The version that a rollback means: the champion under a canary, else the one version kept warm beside it."""
+    champion = table.champion
+    if champion is not None and champion.weight < 1:
+        return champion.version
+    others = [route.version for route in table.routes if route is not champion]
+    if len(others) != 1:
+        listed = ", ".join(map(str, others)) or "none"
+        raise InvalidInput(f"say which version with --version: other than the champion, {listed} are loaded here")
+    return others[0]

@@ -1,0 +1,217 @@
+"""The worker's part of a gate: score the packaged candidate and its rivals on the same later rows, and decide.
+
+What is scored is the artefact that would be released, loaded as a server would load it. Rows are those of the dataset
+later than the training rows of every model compared; feedback rows carry features as they were served.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from trueline.control import blocks, endpoints, gates, runs
+from trueline.control.context import Context
+from trueline.data import contract_io
+from trueline.data.datasets import Datasets
+from trueline.domain.contracts import Contract, Role
+from trueline.domain.gates import GATES, Gate, GateEvent, GateState
+from trueline.domain.releases import Release, ReleaseState
+from trueline.domain.verdicts import Verdict
+from trueline.domain.versions import Version
+from trueline.errors import TruelineError
+from trueline.gates import scoring
+from trueline.gates.decide import GateDecision, GateEvidence, GatePolicy, Metric, Presence, Sanity, decide_gate
+from trueline.packaging.executors import Executor, load
+from trueline.stats.blocks import BlockPair
+from trueline.store import moves, rows, tables
+from trueline.store.engine import Tx
+
+LEASE = timedelta(minutes=2)
+CONTRACT = "contract.yaml"
+FRESHNESS_ALPHA = 0.05
+
+
+def work_one(context: Context) -> bool:
+    """Evaluate the oldest waiting gate, if there is one."""
+    with context.store.begin() as tx:
+        claimed = moves.claim(
+            tx,
+            tables.gates,
+            GATES,
+            GateEvent.claim,
+            waiting=GateState.pending,
+            busy=GateState.evaluating,
+            owner=context.actor,
+            lease=LEASE,
+        )
+        if claimed is None:
+            return False
+        gate = rows.get(tx, Gate, claimed[0])
+    try:
+        decision, evidence = evaluate(context, gate)
+    except TruelineError as problem:
+        decision = GateDecision(Verdict.error, f"the gate could not be evaluated: {problem}", ())
+        evidence = None
+    kept = {"checks": [asdict(check) for check in decision.checks], **(_plain(evidence) if evidence else {})}
+    with context.store.begin() as tx:
+        gates.decide(
+            tx, gate, claimed[1], verdict=decision.verdict, reason=decision.reason, evidence=kept, actor=context.actor
+        )
+    return True
+
+
+def _plain(evidence: GateEvidence) -> dict[str, Any]:
+    fields = asdict(evidence)
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def evaluate(context: Context, gate: Gate) -> tuple[GateDecision, GateEvidence]:
+    """Gather the evidence and ask for the verdict."""
+    with context.store.read() as tx:
+        version = runs.version(tx, gate.project, gate.version)
+        champion = runs.version(tx, gate.project, gate.champion) if gate.champion is not None else None
+        best = _best_earlier(tx, gate.project, champion)
+        wealth = _wealth(tx, gate)
+    quality = context.project.gates.quality
+    policy = GatePolicy(margin=quality.by, confidence=quality.confidence, alpha=FRESHNESS_ALPHA)
+    contract = contract_io.read(context.root / CONTRACT)
+    held_out = later_rows(context, contract, [version, *([champion] if champion else []), *([best] if best else [])])
+    own = later_rows(context, contract, [version])
+    try:
+        candidate = load(endpoints.model_folder(context.folder, version), version.digest)
+    except TruelineError as problem:
+        evidence = GateEvidence(version.number, Sanity(loads=False, problem=str(problem)))
+        return decide_gate(evidence, policy), evidence
+    sanity = _sanity(version, candidate, own if own.height else held_out, context, gate)
+    evidence = GateEvidence(
+        version=version.number,
+        sanity=sanity,
+        presence=_presence(version, candidate, context, contract),
+        champion=champion.number if champion else None,
+        freshness=wealth,
+    )
+    if sanity.finite:
+        evidence = _compared(context, contract, version, candidate, champion, best, held_out, evidence)
+        evidence = _measured(context, contract, version, candidate, own, evidence)
+    return decide_gate(evidence, policy), evidence
+
+
+def later_rows(context: Context, contract: Contract, versions: list[Version]) -> pl.DataFrame:
+    """Labelled rows of the dataset that none of these versions was trained on, each with its block."""
+    time = next((column.name for column in contract.of(Role.time)), None)
+    table = Datasets(context.folder.table("dataset"))
+    if time is None:
+        held_out = context.folder.run(versions[0].run) / "held_out.arrow"
+        found = pl.read_ipc(held_out) if held_out.exists() else pl.DataFrame()
+    else:
+        found = table.read(start=max(version.trained_to for version in versions), end=None, time=time)
+    if found.is_empty():
+        return found
+    found = found.filter(pl.col(contract.target.name).is_not_null())
+    return scoring.with_blocks(found, time)
+
+
+def _sanity(version: Version, candidate: Executor, sample: pl.DataFrame, context: Context, gate: Gate) -> Sanity:
+    parity = version.parity
+    proved = float(parity.get("worst", 0.0)) <= float(parity.get("tolerance", 0.0))
+    if not sample.height:
+        rows_file = context.folder.run(version.run) / "rows.arrow"
+        sample = pl.read_ipc(rows_file).head(1000)
+    try:
+        finite = bool(np.isfinite(scoring.predict(candidate, sample)).all())
+    except (TruelineError, RuntimeError, ValueError) as problem:
+        return Sanity(loads=True, finite=False, parity=proved, problem=f"{gate.id}: {problem}")
+    return Sanity(loads=True, finite=finite, parity=proved)
+
+
+def _presence(version: Version, candidate: Executor, context: Context, contract: Contract) -> tuple[Presence, ...]:
+    """In what share of rows each input has a value: among training rows, and among rows as they were served."""
+    table = Datasets(context.folder.table("dataset"))
+    time = next((column.name for column in contract.of(Role.time)), None)
+    served = table.read(start=None, end=None, time=time).filter(pl.col("_origin") == "feedback").tail(5000)
+    if served.is_empty():
+        return ()
+    trained = version.summary.get("presence", {})
+    return tuple(
+        Presence(name, float(trained.get(name, 1.0)), served.height, served.height - served[name].null_count())
+        for name in candidate.signature.names
+    )
+
+
+def _compared(
+    context: Context,
+    contract: Contract,
+    version: Version,
+    candidate: Executor,
+    champion: Version | None,
+    best: Version | None,
+    held_out: pl.DataFrame,
+    evidence: GateEvidence,
+) -> GateEvidence:
+    """Merit on the later rows: against the champion and the best before it, or against the constant baseline."""
+    if not held_out.height:
+        empty: tuple[BlockPair, ...] = ()
+        return _with(evidence, baseline=empty) if champion is None else _with(evidence, against_champion=empty)
+    losses = scoring.losses(candidate, held_out, contract, version.task)
+    if champion is None:
+        constant = scoring.constant_losses(version, held_out, contract)
+        return _with(evidence, baseline=scoring.pairs(held_out, losses, constant))
+    theirs = scoring.losses(_load(context, champion), held_out, contract, version.task)
+    evidence = _with(evidence, against_champion=scoring.pairs(held_out, losses, theirs))
+    if best is not None:
+        others = scoring.losses(_load(context, best), held_out, contract, version.task)
+        against = scoring.pairs(held_out, losses, others)
+        evidence = _with(evidence, best_earlier=best.number, against_best_earlier=against)
+    return evidence
+
+
+def _measured(
+    context: Context,
+    contract: Contract,
+    version: Version,
+    candidate: Executor,
+    own: pl.DataFrame,
+    evidence: GateEvidence,
+) -> GateEvidence:
+    """The declared metric with its absolute bounds, where one is declared."""
+    quality = context.project.gates.quality
+    if quality.metric is None or (quality.min is None and quality.max is None) or not own.height:
+        return evidence
+    value = scoring.metric(quality.metric, candidate, own, contract)
+    return _with(evidence, metric=Metric(quality.metric, value, quality.min, quality.max))
+
+
+def _with(evidence: GateEvidence, **changes: Any) -> GateEvidence:
+    fields = {name: getattr(evidence, name) for name in evidence.__dataclass_fields__}
+    return GateEvidence(**{**fields, **changes})
+
+
+def _load(context: Context, version: Version) -> Executor:
+    return load(endpoints.model_folder(context.folder, version), version.digest)
+
+
+def _wealth(tx: Tx, gate: Gate) -> float | None:
+    """What the rehearsal's processes stand at, for a refit that they vouch for."""
+    if not gate.vouched:
+        return None
+    kept = blocks.monitor_state(tx, gate.project).get("rehearsal") or {}
+    wealths = [kept.get(name, {}).get("wealths", ()) for name in ("freshness", "champion")]
+    return max((sum(found) / len(found) for found in wealths if found), default=None)
+
+
+def _best_earlier(tx: Tx, project: str, champion: Version | None) -> Version | None:
+    """The champion before this one with the least loss beside it while both were watched: the newest finished one."""
+    if champion is None:
+        return None
+    box = tables.releases
+    states = (ReleaseState.done, ReleaseState.promoted)
+    found = rows.first(
+        tx, Release, box.c.project == project, box.c.version == champion.number, box.c.state.in_(states), newest=True
+    )
+    if found is None or found.previous is None:
+        return None
+    return runs.version(tx, project, found.previous)

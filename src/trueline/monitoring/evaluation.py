@@ -1,0 +1,135 @@
+"""The worker's part: one due block, from tables to evidence.
+
+First every journal is shipped up to now (so nothing of the day is missing), then the day's predictions meet their
+labels, and what is kept of it is sums and means. Labels that come later correct later reports, never this verdict.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from trueline.control import blocks, endpoints, runs
+from trueline.control.context import Context
+from trueline.data.labels import Labels, resolve
+from trueline.data.predictions import Predictions
+from trueline.domain.blocks import BLOCKS, Block, BlockEvent, BlockState
+from trueline.domain.releases import Release
+from trueline.domain.routes import Arm
+from trueline.errors import TruelineError
+from trueline.monitoring import drift, summaries
+from trueline.sockets import ask
+from trueline.stats.arms import ArmsDesign, observe
+from trueline.store import moves, rows, tables
+
+LEASE = timedelta(minutes=2)
+RETRY = timedelta(seconds=1)
+SHIP_SECONDS = 60.0
+
+
+def work_one(context: Context) -> bool:
+    """Evaluate the oldest due block, if there is one."""
+    with context.store.begin() as tx:
+        claimed = moves.claim(
+            tx,
+            tables.blocks,
+            BLOCKS,
+            BlockEvent.claim,
+            waiting=BlockState.due,
+            busy=BlockState.evaluating,
+            owner=context.actor,
+            lease=LEASE,
+        )
+        if claimed is None:
+            return False
+        block_id, fence = claimed
+        block = rows.get(tx, Block, block_id)
+    try:
+        ship(context)
+        evidence = evaluate(context, block.day)
+    except TruelineError as problem:
+        with context.store.begin() as tx:
+            moves.move(
+                tx,
+                tables.blocks,
+                BLOCKS,
+                block.id,
+                BlockEvent.requeue,
+                actor=context.actor,
+                reason=f"could not be evaluated: {problem}",
+                fence=fence,
+                not_before=tx.wall + RETRY,
+            )
+        return True
+    with context.store.begin() as tx:
+        blocks.evaluated(tx, block, fence, evidence, actor=context.actor, reason=sentence(block.day, evidence))
+    return True
+
+
+def ship(context: Context) -> None:
+    """Have every journal shipped up to now; a shipper that is being restarted makes the block wait."""
+    for journal in sorted(context.folder.journals.iterdir()) if context.folder.journals.exists() else ():
+        ask(context.folder.socket(f"shipper-{journal.name}"), {"op": "ship"}, timeout=SHIP_SECONDS)
+
+
+def evaluate(context: Context, day: str) -> dict[str, Any]:
+    """The evidence of one event-time day."""
+    predictions = Predictions(context.folder.table("predictions")).read_day(day)
+    through = date.fromisoformat(day) + timedelta(days=2) + context.project.monitor.labels.expect_after
+    labels = resolve(Labels(context.folder.table("labels")).read(day, through.isoformat()))
+    with context.store.read() as tx:
+        champion = endpoints.get(tx, context.project.name).champion
+        version = runs.version(tx, context.project.name, champion) if champion is not None else None
+        designs = _designs(tx, context, predictions)
+    task = version.task if version is not None else "regression"
+    scores = summaries.joined(predictions, labels.labels, task)
+    served = scores.filter("served")
+    counts = {"duplicates": labels.duplicates, "corrections": labels.corrections}
+    return {
+        **summaries.losses(scores),
+        "coverage": summaries.coverage(predictions, counts, served.height),
+        "arms": {release: _arms(served, release, *design) for release, design in designs.items()},
+        "drift": drift.compare(predictions, version) if version is not None else {},
+    }
+
+
+def _designs(tx: Any, context: Context, predictions: pl.DataFrame) -> dict[str, tuple[int, ArmsDesign, float]]:
+    """The releases that had requests this day, each with its version, its frozen design and its loss scale."""
+    found: dict[str, tuple[int, ArmsDesign, float]] = {}
+    for name in predictions["release"].drop_nulls().unique().sort():
+        release = rows.first(tx, Release, tables.releases.c.id == str(name))
+        kept = (release.evidence.get("kept") or {}) if release is not None else {}
+        if release is not None and kept.get("usual") and kept.get("scale"):
+            tolerance = context.project.release.guards.loss
+            scale = float(kept["scale"])
+            found[release.id] = (release.version, ArmsDesign.of(tolerance, float(kept["usual"]) / scale), scale)
+    return found
+
+
+def _arms(served: pl.DataFrame, release: str, version: int, design: ArmsDesign, scale: float) -> dict[str, Any]:
+    """What the randomised rows of a release say of its loss; with sticky routing, each user's first row."""
+    arms = served.filter(
+        (pl.col("release") == release) & pl.col("arm").is_in([Arm.champion, Arm.canary]) & (pl.col("weight") < 1)
+    ).unique("unit", keep="first", maintain_order=True)
+    canary = (arms["version"] == version).to_list()
+    shares = [w if mine else 1 - w for w, mine in zip(arms["weight"].to_list(), canary, strict=True)]
+    evidence = observe(design, canary, (arms["loss"] / scale).to_list(), shares)
+    splits = [
+        {
+            "share": share,
+            "canary": sum(mine for mine, at in zip(canary, shares, strict=True) if at == share),
+            "champion": sum(not mine for mine, at in zip(canary, shares, strict=True) if at == share),
+        }
+        for share in sorted(set(shares))
+    ]
+    return {"evidence": msgspec.to_builtins(evidence), "splits": splits}
+
+
+def sentence(day: str, evidence: dict[str, Any]) -> str:
+    served, coverage = evidence["served"], evidence["coverage"]
+    if not served["n"]:
+        return f"{day}: {coverage['predictions']} predictions, none labelled"
+    return f"{day}: {coverage['labelled']} of {coverage['predictions']} predictions labelled, mean loss {served['loss']:.4g}"

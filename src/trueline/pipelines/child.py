@@ -1,0 +1,142 @@
+"""One training, start to end, in a process that does nothing else before or after.
+
+What user code prints goes to the run's log. The result file is written last and by rename: a parent that finds none
+knows that the process died on the way.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from trueline.domain.contracts import Contract, Kind, Role
+from trueline.errors import InvalidData, TrainingFailed, TruelineError
+from trueline.packaging.build import package
+from trueline.packaging.executors import Executor, load
+from trueline.packaging.parity import as_columns
+from trueline.packaging.signature import CLASSIFICATION
+from trueline.pipelines import metrics, summary, user_code
+from trueline.pipelines.spec import LOG, MODEL, TrainResult, TrainSpec, read_spec, write_failure, write_result
+from trueline.tracking import journal
+
+FLOATS = {Kind.float32: pl.Float32, Kind.float64: pl.Float64}
+
+
+def main(path: Path) -> None:
+    """Train what the spec file says; leaves a result or a failure in the run's folder."""
+    spec = read_spec(path)
+    send_output_to(spec.folder / LOG)
+    sys.dont_write_bytecode = True
+    random.seed(spec.seed)
+    np.random.seed(spec.seed % 2**32)  # noqa: NPY002  estimators without a random_state draw from the global generator
+    try:
+        with threadpool_limits(spec.threads):
+            result = train(spec)
+    except TruelineError as problem:
+        write_failure(spec.folder, type(problem).__name__, str(problem))
+    except Exception as problem:  # noqa: BLE001  the edge of the process: told, with the traceback in the log
+        traceback.print_exc()
+        write_failure(
+            spec.folder,
+            TrainingFailed.__name__,
+            f"training {spec.entry} ended with {type(problem).__name__}: {problem}; the traceback is in {spec.folder / LOG}",
+        )
+    else:
+        write_result(spec.folder, result)
+
+
+def train(spec: TrainSpec) -> TrainResult:
+    """Fit, package, evaluate the packaged model, and describe the training rows."""
+    started, burnt = time.perf_counter(), time.process_time()
+    rows = read_rows(spec.rows, spec.contract)
+    held_out = None if spec.held_out is None else read_rows(spec.held_out, spec.contract)
+    if rows.is_empty():
+        raise TrainingFailed("there are no rows to train on in this window; widen it or wait for data")
+    journal.begin(spec.folder)
+    try:
+        if spec.params:
+            journal.log_params(spec.params)
+        function = user_code.find(spec.project, spec.entry)
+        estimator = user_code.fit(function, rows, spec.params, spec.project, spec.entry)
+    finally:
+        journal.end()
+    packaged = package(
+        estimator,
+        rows=rows if held_out is None or held_out.is_empty() else held_out,
+        contract=spec.contract,
+        task=spec.task,
+        folder=spec.folder / MODEL,
+        created=spec.created,
+        meta=spec.meta,
+    )
+    executor = load(packaged.folder, packaged.digest)
+    classes = getattr(estimator, "classes_", None) if spec.task == CLASSIFICATION else None
+    positive = None if classes is None else np.asarray(classes)[1].item()
+    target = _target(rows, spec.contract, positive)
+    found = {f"train_{name}": value for name, value in _evaluate(spec, executor, rows, target).items()}
+    if held_out is not None and not held_out.is_empty():
+        found |= _evaluate(spec, executor, held_out, _target(held_out, spec.contract, positive))
+    return TrainResult(
+        folder=packaged.folder,
+        digest=packaged.digest,
+        kind=packaged.kind,
+        parity=packaged.parity,
+        metrics=found,
+        summary=summary.summarise(rows, packaged.signature, target[np.isfinite(target)]),
+        rows=len(rows),
+        wall_seconds=time.perf_counter() - started,
+        cpu_seconds=time.process_time() - burnt,
+    )
+
+
+def read_rows(path: Path, contract: Contract) -> pl.DataFrame:
+    """The rows, with float columns in the precision that the contract promises to requests too."""
+    frame = pl.read_ipc(path)
+    return frame.with_columns(
+        pl.col(column.name).cast(FLOATS[column.kind])
+        for column in contract.columns
+        if column.kind in FLOATS and column.name in frame.columns
+    )
+
+
+def _evaluate(spec: TrainSpec, executor: Executor, rows: pl.DataFrame, target: metrics.Floats) -> dict[str, float]:
+    known = np.isfinite(target)
+    names = list(executor.signature.names)
+    if not known.any():
+        return {}
+    predicted = executor.predict(as_columns(rows.select(names).filter(pl.Series(known))))
+    return metrics.evaluate(spec.task, target[known], predicted)
+
+
+def _target(rows: pl.DataFrame, contract: Contract, positive: Any) -> metrics.Floats:
+    """The target as numbers: a value, or, where there is a positive class, 1 for it and 0 for the other; null is NaN."""
+    column = next((one for one in contract.columns if one.role is Role.target), None)
+    if column is None:
+        raise InvalidData("the contract names no target; add `role: target` to the column that is to be predicted")
+    values = rows[column.name] if positive is None else rows[column.name] == positive
+    return values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def send_output_to(path: Path) -> None:
+    """Make standard output and error this file, for Python and for libraries that print from C."""
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

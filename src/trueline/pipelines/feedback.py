@@ -1,0 +1,75 @@
+"""Feedback: labelled predictions become rows of the dataset, with the features as they were served.
+
+Features as served cannot differ from what a live model gets, so a model retrained on them has no train/serve skew, and
+a column that is only known later is visibly empty in them.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import polars as pl
+
+from trueline.clock import from_us
+from trueline.control.context import Context
+from trueline.data.datasets import Datasets, Written
+from trueline.data.labels import Labels, resolve
+from trueline.data.predictions import Predictions, features
+from trueline.domain.contracts import Contract, Kind, Role
+from trueline.domain.routes import Arm
+from trueline.store import meta
+from trueline.store.engine import Store
+
+OVERLAP = timedelta(days=3)
+"""Days read again each time, for labels that came after the last look; rows already there are not added twice."""
+
+
+def append(context: Context, table: Datasets, contract: Contract) -> Written | None:
+    """Add what was labelled since the last time; nothing new makes no new version."""
+    key = f"feedback/{context.project.name}"
+    predictions = Predictions(context.folder.table("predictions"))
+    through = context.clock.now().date()
+    start = _start(context.store, key, predictions.days())
+    if start is None:
+        return None
+    truth = resolve(Labels(context.folder.table("labels")).read(start.isoformat())).labels
+    frames = []
+    for number in range((through - start).days + 1):
+        served = predictions.read_day((start + timedelta(days=number)).isoformat())
+        rows = rows_of(served, truth, contract)
+        if not rows.is_empty():
+            frames.append(rows)
+    written = table.append_feedback(pl.concat(frames), contract=contract) if frames else None
+    with context.store.begin() as tx:
+        meta.put(tx, key, through.isoformat())
+    return written
+
+
+def _start(store: Store, key: str, days: list[str]) -> date | None:
+    with store.read() as tx:
+        last = meta.get(tx, key)
+    if not days:
+        return None
+    first = date.fromisoformat(min(days))
+    return first if last is None else max(first, date.fromisoformat(last) - OVERLAP)
+
+
+def rows_of(predictions: pl.DataFrame, labels: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """Labelled answers of one day as rows of the contract, with the prediction's id."""
+    served = predictions.filter((pl.col("arm") != Arm.shadow) & pl.col("features").is_not_null())
+    joined = served.join(
+        labels.select("prediction_id", pl.col("value").alias("_label")), on="prediction_id", how="inner"
+    )
+    target = contract.target
+    columns = tuple(column for column in contract.columns if column is not target)
+    rows = features(joined, columns)
+    label = joined["_label"]
+    if target.kind is Kind.boolean:
+        label = label != 0
+    rows = rows.with_columns(label.alias(target.name))
+    for column in contract.of(Role.time):
+        event = pl.Series(
+            column.name, [from_us(us) for us in joined["event_us"].to_list()], dtype=pl.Datetime("us", "UTC")
+        )
+        rows = rows.with_columns(pl.coalesce(pl.col(column.name), event).alias(column.name))
+    return rows

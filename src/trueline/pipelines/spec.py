@@ -1,0 +1,109 @@
+"""What a training is told and what it answers, as values and as the two JSON files of a run's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from trueline.domain import contracts
+from trueline.domain.contracts import Contract
+from trueline.packaging.manifest import Parity
+
+SPEC = "spec.json"
+RESULT = "result.json"
+LOG = "log.txt"
+MODEL = "model"
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """One training. `rows` and `held_out` are Arrow IPC files; without held-out rows there are no live metrics."""
+
+    project: Path  # the folder of trueline.yaml; user code is imported from here
+    entry: str  # module.py:function
+    params: Mapping[str, Any]
+    rows: Path
+    held_out: Path | None
+    contract: Contract
+    task: str  # regression | classification
+    folder: Path  # runs/<id>
+    created: datetime
+    seed: int = 0
+    threads: int = 1
+    timeout: float = 3600.0
+    meta: Mapping[str, Any] = field(default_factory=dict)  # JSON values kept with the packaged model
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished training: the packaged model, its metrics, and what its training rows looked like."""
+
+    folder: Path
+    digest: str
+    kind: str
+    parity: Parity
+    metrics: dict[str, float]
+    summary: dict[str, Any]
+    rows: int
+    wall_seconds: float
+    cpu_seconds: float
+
+
+_PATHS = ("project", "rows", "held_out", "folder")
+
+
+def write_spec(spec: TrainSpec) -> Path:
+    plain: dict[str, Any] = {one.name: getattr(spec, one.name) for one in fields(spec)}
+    for name in _PATHS:
+        plain[name] = None if plain[name] is None else str(Path(plain[name]).absolute())
+    plain["contract"] = contracts.to_dict(spec.contract)
+    plain["created"] = spec.created.isoformat()
+    plain["params"], plain["meta"] = dict(spec.params), dict(spec.meta)
+    path = spec.folder / SPEC
+    write_atomically(path, plain)
+    return path
+
+
+def read_spec(path: Path) -> TrainSpec:
+    plain = json.loads(path.read_text())
+    for name in _PATHS:
+        plain[name] = None if plain[name] is None else Path(plain[name])
+    plain["contract"] = contracts.from_dict(plain["contract"])
+    plain["created"] = datetime.fromisoformat(plain["created"])
+    return TrainSpec(**plain)
+
+
+def write_result(folder: Path, result: TrainResult) -> None:
+    plain = asdict(result)
+    plain["folder"] = str(result.folder)
+    write_atomically(folder / RESULT, {"result": plain})
+
+
+def write_failure(folder: Path, kind: str, sentence: str) -> None:
+    write_atomically(folder / RESULT, {"failed": kind, "sentence": sentence})
+
+
+def read_result(folder: Path) -> TrainResult | tuple[str, str] | None:
+    """What a training left: its result, (error class, sentence), or nothing when it did not get so far."""
+    try:
+        plain = json.loads((folder / RESULT).read_text())
+    except FileNotFoundError:
+        return None
+    if "failed" in plain:
+        return plain["failed"], plain["sentence"]
+    found = plain["result"]
+    parity = found["parity"]
+    found["parity"] = Parity(**{**parity, "tried": tuple(parity["tried"]), "skipped": tuple(parity["skipped"])})
+    found["folder"] = Path(found["folder"])
+    return TrainResult(**found)
+
+
+def write_atomically(path: Path, plain: Mapping[str, Any]) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps(plain, indent=1, default=str))
+    draft.replace(path)

@@ -1,0 +1,109 @@
+"""The user's `fit`: found, called, and judged; every way in which it can disappoint becomes one sentence.
+
+The sentence names the line of *their* file where it happened; the whole traceback is in the run's log.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from trueline.errors import TrainingFailed
+
+
+def split_entry(entry: str) -> tuple[str, str]:
+    """The file and the function of `module.py:function`."""
+    file, _, function = entry.rpartition(":")
+    if not file.endswith(".py") or not function.isidentifier():
+        raise TrainingFailed(f"'{entry}' does not name a function; write it as model.py:fit")
+    return file, function
+
+
+def find(project: Path, entry: str) -> Callable[..., Any]:
+    """Import the function from its file; the project's root and the file's folder are importable."""
+    file, name = split_entry(entry)
+    path = project / file
+    if not path.is_file():
+        raise TrainingFailed(f"{entry}: there is no file {file} in {project}; correct `train` in trueline.yaml")
+    for folder in (str(path.parent.absolute()), str(project.absolute())):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise TrainingFailed(f"{file} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as problem:
+        _tell(problem)
+        raise TrainingFailed(f"{_where(problem, project, file)}: importing {file} raised {_what(problem)}") from problem
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise TrainingFailed(f"{file} has no function '{name}'; correct `train` in trueline.yaml")
+    return found  # type: ignore[no-any-return]
+
+
+def fit(function: Callable[..., Any], frame: pl.DataFrame, params: Mapping[str, Any], project: Path, entry: str) -> Any:
+    """Call it, and check that what it returns can be used at all."""
+    _check_parameters(function, params, entry)
+    try:
+        estimator = function(frame, **params)
+    except BaseException as problem:
+        _tell(problem)
+        where = _where(problem, project, split_entry(entry)[0])
+        raise TrainingFailed(f"{where}: {entry} raised {_what(problem)}") from problem
+    if estimator is None:
+        raise TrainingFailed(f"{entry} returned nothing; return the fitted estimator")
+    if not callable(getattr(estimator, "predict", None)):
+        raise TrainingFailed(
+            f"{entry} returned a {type(estimator).__name__}, which has no predict; return the fitted estimator"
+        )
+    return estimator
+
+
+def _check_parameters(function: Callable[..., Any], params: Mapping[str, Any], entry: str) -> None:
+    try:
+        signature = inspect.signature(function)
+        signature.bind(None, **params)
+    except TypeError as problem:
+        raise TrainingFailed(
+            f"{entry} cannot be called as fit(frame, **params) with params {dict(params)}: {problem}; "
+            "correct `params` in trueline.yaml or the function"
+        ) from problem
+    except ValueError:  # a callable that does not tell its signature
+        return
+
+
+def _tell(problem: BaseException) -> None:
+    traceback.print_exception(problem)  # on standard error, which is the run's log
+
+
+def _where(problem: BaseException, project: Path, file: str) -> str:
+    """The innermost line of the project's own code."""
+    if isinstance(problem, SyntaxError) and problem.filename:
+        return f"{_relative(problem.filename, project) or file}:{problem.lineno}"
+    for frame in reversed(traceback.extract_tb(problem.__traceback__)):
+        if (own := _relative(frame.filename, project)) is not None:
+            return f"{own}:{frame.lineno}"
+    return file
+
+
+def _relative(filename: str, project: Path) -> str | None:
+    try:
+        path = Path(filename).absolute().relative_to(project.absolute())
+    except ValueError:
+        return None
+    return None if ".venv" in path.parts or "site-packages" in path.parts else str(path)
+
+
+def _what(problem: BaseException) -> str:
+    lines = str(problem).strip().splitlines()
+    return f"{type(problem).__name__}: {lines[0][:300]}" if lines else type(problem).__name__

@@ -1,0 +1,112 @@
+"""Reading routed requests from the journals' tails, each exactly once.
+
+Files are read outside the transaction, from cursors kept in the database; the transaction that stores what they gave
+moves the cursors on, and is refused when somebody moved them meanwhile. So a crash in between reads the same records
+again and counts them once. Requests pinned to a version by the caller are not evidence, nor are those of another
+release. With `stick_to` a user counts once per release, by the first request: rows in `units` remember who was counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import insert, select, update
+
+from trueline.domain.routes import Arm
+from trueline.errors import Conflict
+from trueline.journal.records import CrashRecord, PredictionRecord, Record
+from trueline.journal.segments import Cursor, read
+from trueline.settings import StateFolder
+from trueline.store import tables
+from trueline.store.engine import Tx
+
+LIMIT = 20_000
+"""Records taken in one round; what is left waits for the next."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One unit of evidence: which arm served it, the canary's known share at the time, and whether it went badly."""
+
+    canary: bool
+    share: float
+    bad: bool
+
+
+@dataclass(frozen=True)
+class Tail:
+    records: tuple[Record, ...]
+    before: dict[str, Cursor]
+    after: dict[str, Cursor]
+
+    @property
+    def more(self) -> bool:
+        return len(self.records) >= LIMIT
+
+
+def cursors(tx: Tx) -> dict[str, Cursor]:
+    """How far each replica's journal was read."""
+    box = tables.cursors
+    return {row.replica: Cursor(row.segment, row.position) for row in tx.execute(select(box))}
+
+
+def read_tail(folder: StateFolder, before: dict[str, Cursor]) -> Tail:
+    """What the journals hold after those cursors."""
+    records: list[Record] = []
+    after = dict(before)
+    for journal in sorted(folder.journals.iterdir()) if folder.journals.exists() else ():
+        for record, cursor in read(journal, before.get(journal.name, Cursor())):
+            after[journal.name] = cursor
+            records.append(record)
+            if len(records) >= LIMIT:
+                return Tail(tuple(records), before, after)
+    return Tail(tuple(records), before, after)
+
+
+def skip(folder: StateFolder, before: dict[str, Cursor]) -> Tail:
+    """To the end of what is written now, without a look at it."""
+    after = before
+    while (found := read_tail(folder, after)).records:
+        after = found.after
+    return Tail((), before, after)
+
+
+def take(tx: Tx, tail: Tail) -> None:
+    """Move the cursors past a tail, in the transaction that stores what it gave."""
+    if cursors(tx) != tail.before:
+        raise Conflict("another control process read the journals meanwhile; this reading changes nothing")
+    box = tables.cursors
+    for replica, cursor in tail.after.items():
+        values = {"segment": cursor.segment, "position": cursor.offset}
+        if replica not in tail.before:
+            tx.execute(insert(box), {"replica": replica, **values})
+        elif cursor != tail.before[replica]:
+            tx.execute(update(box).where(box.c.replica == replica).values(**values))
+
+
+def observations(tx: Tx, tail: Tail, *, release: str, version: int, sticky: bool) -> list[Observed]:
+    """What a tail says of one release; marks users as counted when the release sticks to a key."""
+    found = (_observe(record, release, version) for record in tail.records)
+    return [seen for seen, unit in (pair for pair in found if pair) if not sticky or _first(tx, release, unit)]
+
+
+def _observe(record: Record, release: str, version: int) -> tuple[Observed, str] | None:
+    if isinstance(record, CrashRecord) and record.version == version:
+        # In flight when its process died: a bad event of the version being scored (its arm's share is not known).
+        return Observed(canary=True, share=0.5, bad=True), f"crash {record.received_us}"
+    if not isinstance(record, PredictionRecord) or record.release != release:
+        return None
+    if record.arm not in (Arm.champion, Arm.canary) or not 0 < record.weight < 1:
+        return None
+    canary = record.arm == Arm.canary
+    share = record.weight if canary else 1 - record.weight
+    return Observed(canary, share, record.outcome != "answered"), record.unit
+
+
+def _first(tx: Tx, release: str, unit: str) -> bool:
+    box = tables.units
+    name = unit[:256]
+    if tx.execute(select(box.c.unit).where(box.c.release == release, box.c.unit == name)).first():
+        return False
+    tx.execute(insert(box), {"release": release, "unit": name})
+    return True

@@ -1,0 +1,80 @@
+"""`python -m trueline.serving`: one model server process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvloop
+
+from trueline.errors import TruelineError
+from trueline.serving.limits import Limits
+from trueline.serving.server import Config, Server
+from trueline.settings import StateFolder
+
+ORPHAN_SECONDS = 2.0
+
+
+def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m trueline.serving", description=__doc__)
+    parser.add_argument("--state", type=Path, required=True, help="the state folder (.trueline)")
+    parser.add_argument("--replica", default="r0", help="name of this process; its journal is journal/<replica>/")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; beyond loopback a token is needed")
+    parser.add_argument("--port", type=int, default=8080, help="0 takes any free port and prints it")
+    parser.add_argument("--replay", action="store_true", help="let requests say when they happened")
+    parser.add_argument(
+        "--deadline", type=float, default=Limits.batch_seconds, help="seconds for a batch in a child process"
+    )
+    return parser.parse_args(given)
+
+
+async def _serve(config: Config) -> None:
+    server = Server(config)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(wanted, stopped.set)
+    url = await server.start()
+    print(json.dumps({"url": url, "replica": config.replica, "pid": os.getpid()}), flush=True)  # noqa: T201  stdout is data
+    orphaned = loop.create_task(_orphaned(stopped))
+    await stopped.wait()
+    orphaned.cancel()
+    await server.stop()
+
+
+async def _orphaned(stopped: asyncio.Event) -> None:
+    """End with the supervisor that started us, however it died."""
+    parent = os.getppid()
+    while os.getppid() == parent:  # noqa: ASYNC110  nothing tells
+        await asyncio.sleep(ORPHAN_SECONDS)
+    stopped.set()
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    arguments = _arguments(given)
+    try:
+        config = Config(
+            state=StateFolder(arguments.state).create(),
+            replica=arguments.replica,
+            host=arguments.host,
+            port=arguments.port,
+            replay=arguments.replay,
+            limits=Limits(batch_seconds=arguments.deadline),
+        )
+        uvloop.run(_serve(config))
+    except TruelineError as problem:
+        print(problem, file=sys.stderr)  # noqa: T201  one sentence for whoever started us
+        return problem.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""The Unix socket by which control, the shipper and an operator on the machine steer one serving process.
+
+One JSON object per line in, one out, in order:
+route {table, over_hold?} · override {table} · status · seal · metrics. Answers have `ok`; a refusal has `error` and
+the epoch in force. `status` and `seal` first wait for the shadow scores that are owed, so that what follows a barrier
+sees complete pairs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from trueline.domain import routes
+from trueline.domain.routes import RouteTable
+from trueline.errors import Conflict, InvalidInput, TruelineError, Unavailable
+from trueline.serving.dataplane import DataPlane
+from trueline.serving.predict import decode_json
+
+log = logging.getLogger(__name__)
+
+LINE_BYTES = 1 << 20
+
+Fields = Mapping[str, Any]
+Operation = Callable[[Fields], Awaitable[dict[str, Any]]]
+
+
+class Admin:
+    def __init__(self, plane: DataPlane, replica: str, exposition: Callable[[], str]) -> None:
+        self._plane = plane
+        self._replica = replica
+        self._exposition = exposition
+        self._talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._operations: dict[str, Operation] = {
+            "route": self._route,
+            "override": self._override,
+            "status": self._status,
+            "seal": self._seal,
+            "metrics": self._metrics,
+        }
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One client, line by line, until he goes away."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  a stream server calls this in a task
+        self._talks[task] = writer
+        encode = msgspec.json.Encoder().encode
+        try:
+            while line := await reader.readline():
+                writer.write(encode(await self.answer(line)) + b"\n")
+                await writer.drain()
+        except (OSError, ValueError):  # he went away, or sent a line without end
+            pass
+        finally:
+            writer.close()
+            del self._talks[task]
+
+    async def close(self) -> None:
+        """Hang up on whoever is still connected."""
+        for writer in self._talks.values():
+            writer.transport.abort()
+        if self._talks:
+            await asyncio.wait(tuple(self._talks), timeout=1.0)
+
+    async def answer(self, line: bytes) -> dict[str, Any]:
+        """The answer to one line; a refusal is an answer too."""
+        versions = self._plane.versions
+        try:
+            fields = decode_json(line)
+            return {"ok": True, **await self._operation(fields)(fields)}
+        except TruelineError as error:
+            standing = versions.standing.table
+            refusal = {"ok": False, "error": str(error), "status": error.status, "epoch": standing.epoch}
+            if isinstance(error, Conflict):
+                refusal |= {"hold": standing.hold, "table": routes.encode(standing)}
+            return refusal
+        except Exception as defect:
+            log.exception("a defect in trueline, in the admin operation %r", line[:200])
+            return {"ok": False, "error": f"unexpected: {type(defect).__name__}", "status": 500}
+
+    def _operation(self, fields: Any) -> Operation:
+        named = fields.get("op") if isinstance(fields, dict) else None
+        if not isinstance(named, str) or named not in self._operations:
+            raise InvalidInput(f"expected an object with 'op', one of {', '.join(self._operations)}")
+        return self._operations[named]
+
+    async def _route(self, fields: Fields) -> dict[str, Any]:
+        table = await self._plane.versions.put(_table(fields), over_hold=fields.get("over_hold"))
+        return {"epoch": table.epoch}
+
+    async def _override(self, fields: Fields) -> dict[str, Any]:
+        table = await self._plane.versions.override(_table(fields))
+        return {"epoch": table.epoch, "table": routes.encode(table)}
+
+    async def _status(self, fields: Fields) -> dict[str, Any]:
+        del fields
+        plane = self._plane
+        await plane.versions.drain_shadows()
+        table = plane.versions.standing.table
+        return {
+            "replica": self._replica,
+            "pid": os.getpid(),
+            "model": table.model,
+            "epoch": table.epoch,
+            "hold": table.hold,
+            "release": table.release,
+            "table": routes.encode(table),
+            "loaded": [{"version": one.version, "executor": one.runner.kind} for one in plane.versions.loaded],
+            "in_progress": plane.metrics.in_progress,
+            "predictions": plane.counts.predictions,
+            "shadows": plane.counts.shadows,
+            "labels": plane.counts.labels,
+            "segment": plane.journal.segment,
+            "journal_bytes": plane.journal.bytes_written,
+        }
+
+    async def _seal(self, fields: Fields) -> dict[str, Any]:
+        del fields
+        await self._plane.versions.drain_shadows()
+        return {"segment": self._plane.journal.seal()}
+
+    async def _metrics(self, fields: Fields) -> dict[str, Any]:
+        del fields
+        return {"text": self._exposition()}
+
+
+async def listen(admin: Admin, path: Path) -> asyncio.Server:
+    """Serve the admin socket, readable by its owner only; Unavailable when another process has it."""
+    try:
+        _make_way(path)
+        server = await asyncio.start_unix_server(admin.talk, path, limit=LINE_BYTES)
+        os.chmod(path, 0o600)  # noqa: PTH101  not worth a thread
+    except OSError as problem:
+        raise Unavailable(f"the admin socket {path} cannot be opened: {problem.strerror or problem}") from problem
+    return server
+
+
+def _make_way(path: Path) -> None:
+    """Make the folder and remove the socket of a process that is gone (a living one holds the journal's lock)."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def _table(fields: Fields) -> RouteTable:
+    try:
+        return routes.decode(fields["table"])
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise InvalidInput(f"'table' is not a route table: {problem}") from None

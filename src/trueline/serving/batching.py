@@ -1,0 +1,175 @@
+"""Batches of what arrived together: requests of one turn of the event loop are scored at once, and nobody waits.
+
+A lane belongs to one version. A request that arrives asks for a flush at the next turn of the loop; by then every
+socket that was readable in this turn has been read. While a batch is out (a version in a child process), arrivals
+gather and go together when it comes back. Shadow scores are the lane's second queue: gathered for a few milliseconds,
+taken only when no request waits, bounded, and given up first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import perf_counter_ns
+from typing import Any, Protocol
+
+import numpy as np
+
+from trueline.serving.limits import Limits
+from trueline.serving.metrics import Metrics
+from trueline.serving.runners import Batch, Runner, Scored
+
+
+class Item(Protocol):
+    """What a lane needs to know of a request or a shadow score."""
+
+    columns: dict[str, list[Any]]
+    rows: int
+    event_us: int
+
+
+Settle = Callable[[int, Sequence[Any], Sequence[Scored], int], None]
+"""Takes version, items, what became of each, and when their batch started (perf_counter_ns). Never raises."""
+
+
+class Lane:
+    def __init__(
+        self, version: int, runner: Runner, *, settle: Settle, settle_shadow: Settle, metrics: Metrics, limits: Limits
+    ) -> None:
+        self.version = version
+        self._runner = runner
+        self._names = runner.signature.names
+        self._settle = settle
+        self._settle_shadow = settle_shadow
+        self._metrics = metrics
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Item] = deque()
+        self._alone: deque[tuple[Item, Settle]] = deque()  # of a batch that was refused: each for itself
+        self._shadows: deque[Item] = deque()
+        self._shadows_in = self._shadows_out = 0
+        self._barriers: list[tuple[int, asyncio.Future[None]]] = []
+        self._out = False  # a batch is being scored
+        self._flush_due = False
+        self._shadow_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def idle(self) -> bool:
+        return not (self._out or self._waiting or self._alone or self._shadows)
+
+    @property
+    def owed(self) -> int:
+        """Shadow scores that are still to come."""
+        return self._shadows_in - self._shadows_out
+
+    def add(self, item: Item) -> None:
+        self._waiting.append(item)
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def add_shadow(self, item: Item) -> None:
+        """Owe a shadow score; dropped and counted when too many are owed already."""
+        if len(self._shadows) >= self._limits.shadow_waiting:
+            self._metrics.shadow_dropped[self.version] += 1
+            return
+        self._shadows.append(item)
+        self._shadows_in += 1
+        if self._shadow_timer is None:
+            self._shadow_timer = self._loop.call_later(self._limits.shadow_seconds, self._flush_shadows)
+
+    async def drain_shadows(self) -> None:
+        """Return when every shadow score owed by now has been journalled."""
+        if self.owed:
+            barrier: asyncio.Future[None] = self._loop.create_future()
+            self._barriers.append((self._shadows_in, barrier))
+            self._loop.call_soon(self._flush_shadows)
+            await barrier
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        while not self._out and (self._alone or self._waiting):
+            if self._alone:
+                item, settle = self._alone.popleft()
+                self._score([item], settle)
+            else:
+                self._score(self._take(self._waiting, self._limits.batch_rows), self._settle)
+
+    def _flush_shadows(self) -> None:
+        if self._shadow_timer is not None:
+            self._shadow_timer.cancel()
+            self._shadow_timer = None
+        if self._out or self._waiting or self._alone:
+            self._rest_later()
+        elif self._shadows:
+            self._score(self._take(self._shadows, self._limits.shadow_rows), self._settle_shadow)
+
+    def _rest_later(self) -> None:
+        """Come back for what is left: at once when somebody waits for it, else when requests had their turn."""
+        if self._shadows and self._shadow_timer is None:
+            wait = 0.001 if self._barriers else self._limits.shadow_seconds
+            self._shadow_timer = self._loop.call_later(wait, self._flush_shadows)
+
+    def _take(self, queue: deque[Item], most: int) -> list[Item]:
+        items = [queue.popleft()]
+        rows = items[0].rows
+        while queue and rows + queue[0].rows <= most:
+            rows += queue[0].rows
+            items.append(queue.popleft())
+        return items
+
+    def _score(self, items: list[Item], settle: Settle) -> None:
+        self._out = True
+        first = items[0]
+        if len(items) == 1:
+            batch = Batch(first.columns, first.rows, 1, first.event_us)
+        else:
+            columns = {name: [value for item in items for value in item.columns[name]] for name in self._names}
+            batch = Batch(columns, sum(item.rows for item in items), len(items), first.event_us)
+        self._metrics.batch[self.version].observe(batch.rows)
+        self._runner.run(batch, partial(self._done, items, settle, perf_counter_ns()))
+
+    def _done(self, items: list[Item], settle: Settle, started: int, scored: Scored) -> None:
+        self._out = False
+        self._metrics.execution[self.version].observe(scored.exec_us / 1e6)
+        if scored.separable and len(items) > 1:  # one bad request must not fail its neighbours
+            self._alone.extend((item, settle) for item in items)
+        else:
+            settle(self.version, items, _parts(items, scored), started)
+            if settle == self._settle_shadow:
+                self._shadows_settled(len(items))
+        if (self._waiting or self._alone) and not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+        self._rest_later()
+
+    def _shadows_settled(self, count: int) -> None:
+        self._shadows_out += count
+        while self._barriers and self._barriers[0][0] <= self._shadows_out:
+            _, barrier = self._barriers.pop(0)
+            if not barrier.done():
+                barrier.set_result(None)
+
+
+def _parts(items: list[Item], scored: Scored) -> list[Scored]:
+    """Each request's share of a batch; a value that is not finite spoils only the request it is in."""
+    values = scored.values
+    if values is None:
+        return [scored] * len(items)
+    finite = np.isfinite(values)
+    if len(items) == 1 and finite.all():
+        return [scored]
+    parts: list[Scored] = []
+    start = 0
+    for item in items:
+        end = start + item.rows
+        if finite[start:end].all():
+            parts.append(Scored("answered", values[start:end], None, scored.exec_us))
+        else:
+            row = int(np.argmin(finite[start:end]))
+            error = f"the model gave {values[start + row]} at row {row}, expected a finite number"
+            parts.append(Scored("invalid_output", None, error, scored.exec_us))
+        start = end
+    return parts

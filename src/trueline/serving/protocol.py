@@ -1,0 +1,342 @@
+"""HTTP/1.1 on one connection: httptools parses, this keeps order, limits and time.
+
+Each complete request becomes an `Exchange` in the connection's queue. Answers may be ready in any order (batches of
+different versions) and leave in the order of the requests. A request that breaks a limit is answered at once, after
+what came before it; then nothing more is read from it: the sender may go on for a moment (closing at once would make
+the kernel throw away the answer he has not read yet) and is cut off.
+
+Times are kept by one sweep over all connections (`Connections.sweep`) instead of a timer for each request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+import httptools
+
+from trueline.errors import TruelineError
+from trueline.serving.limits import Limits
+from trueline.serving.responses import CONTINUE, JSON, Header, headers_for, problem, response, tick
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Request:
+    method: str
+    path: str  # decoded, without the query
+    headers: dict[bytes, bytes]  # names in lower case
+    body: bytes
+
+
+class Exchange:
+    """One request's place in its connection; answered exactly once, whenever that may be."""
+
+    __slots__ = ("_connection", "_head", "_keep", "_minor", "data", "last")
+
+    def __init__(self, connection: Connection, *, keep: bool, minor: bool, head: bool) -> None:
+        self._connection = connection
+        self._keep = keep
+        self._minor = minor  # HTTP/1.0
+        self._head = head
+        self.data: bytes | None = None
+        self.last = not keep
+
+    def answer(self, status: int, body: bytes, kind: bytes = JSON, headers: tuple[Header, ...] = ()) -> None:
+        if self.data is not None:
+            return
+        if self._connection.server.draining:
+            self.last = True
+        self.data = response(
+            status, body, kind, headers, close=self.last, keep_alive=self._minor and not self.last, head=self._head
+        )
+        self._connection.flush()
+
+    def refuse(self, error: TruelineError) -> None:
+        self.answer(error.status, problem(str(error)), JSON, headers_for(error))
+
+
+Handle = Callable[[Request, Exchange], None]
+
+
+class Connections:
+    """All open connections and what they share."""
+
+    def __init__(self, handle: Handle, limits: Limits) -> None:
+        self.handle = handle
+        self.limits = limits
+        self.draining = False
+        self.open: set[Connection] = set()
+        self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time()  # as of the last sweep
+        self._timer: asyncio.TimerHandle | None = None
+        self.refusals: Callable[[int], None] = lambda status: None  # noqa: ARG005  told of refusals that reach no handler
+        self.sweep()
+
+    def __call__(self) -> Connection:
+        return Connection(self)
+
+    def sweep(self) -> None:
+        tick()
+        self.now = self._loop.time()
+        for connection in [one for one in self.open if one.deadline <= self.now]:
+            connection.overdue()
+        self._timer = self._loop.call_later(self.limits.sweep_seconds, self.sweep)
+
+    def drain(self) -> None:
+        """Take no further requests; connections close as their last answer leaves."""
+        self.draining = True
+        for connection in list(self.open):
+            connection.close_if_idle()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for connection in list(self.open):
+            connection.abort()
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, server: Connections) -> None:
+        self.server = server
+        self.deadline = math.inf
+        self._limits = server.limits
+        self._transport: asyncio.Transport
+        self._parser = httptools.HttpRequestParser(self)
+        self._queue: deque[Exchange] = deque()
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._head_bytes = 0
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._receiving = False  # inside a request
+        self._in_head = False
+        self._refused = False  # nothing more is read from this sender
+        self._continue_due = False
+        self._paused = False  # not read at the moment: he sends faster than he reads or we answer
+        self._clogged = False  # he does not read
+
+    # -- the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # a server's transport is a full one
+        self.server.open.add(self)
+        self.deadline = self.server.now + self._limits.idle_seconds
+        if len(self.server.open) > self._limits.connections:
+            self._refuse(503, "too many connections; try again in a second", ((b"retry-after", b"1"),))
+
+    def connection_lost(self, problem: Exception | None) -> None:  # noqa: ARG002  the interface's name
+        self.server.open.discard(self)
+        self._refused = True
+        self._queue.clear()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        began = self._in_head
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:  # we speak HTTP/1.1 only; an offer may be ignored
+            rest = data[upgrade.args[0] :] if upgrade.args else b""
+            self._parser = httptools.HttpRequestParser(self)
+            if rest and not self._refused:
+                self.data_received(rest)
+            return
+        except httptools.HttpParserError as broken:
+            if not self._refused:
+                self._refuse(400, f"this is not a request of HTTP/1.1: {_reason(broken)}")
+            return
+        if self._in_head and began:
+            self._head_bytes += len(data)
+            if self._head_bytes > self._limits.head_bytes:
+                self._refuse(431, f"request line and headers exceed {self._limits.head_bytes} bytes")
+        if len(self._queue) >= self._limits.pipelined:
+            self._pause()
+
+    def eof_received(self) -> bool:
+        """Answer what is complete, then close; a request cut off in the middle gets nothing."""
+        if self._queue:
+            self._queue[-1].last = True
+            self._refused = True
+            return True
+        return False
+
+    def pause_writing(self) -> None:
+        self._clogged = True
+        self.deadline = self.server.now + self._limits.body_seconds
+        self._pause()
+
+    def resume_writing(self) -> None:
+        self._clogged = False
+        self.deadline = math.inf if self._queue else self.server.now + self._limits.idle_seconds
+        self._resume()
+
+    # -- the parser calls
+
+    def on_message_begin(self) -> None:
+        if self._refused:
+            return
+        self._receiving = self._in_head = True
+        self._url = b""
+        self._headers = {}
+        self._head_bytes = self._body_bytes = 0
+        self._body = []
+        self.deadline = self.server.now + self._limits.head_seconds
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if self._refused:
+            return
+        headers = self._headers
+        size = len(self._url) + sum(map(len, headers)) + sum(map(len, headers.values()))
+        if size > self._limits.head_bytes:
+            self._refuse(431, f"request line and headers exceed {self._limits.head_bytes} bytes")
+            return
+        length = headers.get(b"content-length")
+        if length is not None and int(length) >= self._limits.body_bytes:
+            self._too_large()
+        elif length is not None or b"transfer-encoding" in headers:
+            self.deadline = self.server.now + self._limits.body_seconds
+            if headers.get(b"expect", b"").lower() == b"100-continue" and not self._refused:
+                self._continue_due = True
+                self._invite()
+
+    def on_body(self, body: bytes) -> None:
+        if self._refused:
+            return
+        self._body_bytes += len(body)
+        if self._body_bytes >= self._limits.body_bytes:
+            self._too_large()
+        else:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        self._receiving = self._in_head = self._continue_due = False
+        if self._refused:
+            return
+        parser = self._parser
+        method = parser.get_method().decode("ascii", "replace")
+        exchange = Exchange(
+            self,
+            keep=parser.should_keep_alive(),
+            minor=parser.get_http_version() == "1.0",
+            head=method == "HEAD",
+        )
+        self._queue.append(exchange)
+        if exchange.last:
+            self._refused = True
+        self.deadline = math.inf
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body = []
+        try:
+            self.server.handle(Request(method, _path(self._url), self._headers, body), exchange)
+        except Exception:
+            log.exception("a defect in trueline, while answering %s %r", method, self._url)
+            exchange.answer(500, problem("an unexpected error happened here; the server's log has it"))
+
+    # -- answers
+
+    def flush(self) -> None:
+        """Write the answers that are ready and whose turn it is."""
+        queue = self._queue
+        while queue and (data := queue[0].data) is not None:
+            self._transport.write(data)
+            if queue.popleft().last:
+                queue.clear()
+                self._finish()
+                return
+        if not queue:
+            if self._continue_due:
+                self._invite()
+            if not self._receiving and not self._clogged:
+                self.deadline = self.server.now + self._limits.idle_seconds
+        if self._paused:
+            self._resume()
+
+    def overdue(self) -> None:
+        """The sweep found the deadline passed."""
+        if self._receiving and not self._refused:
+            part = "headers" if self._in_head else "body"
+            self._refuse(408, f"the {part} of the request did not arrive in time")
+        else:
+            self.abort()
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing is owed to this client: no answer is due and all bytes have left."""
+        return not self._queue and self._transport.get_write_buffer_size() == 0
+
+    def close_if_idle(self) -> None:
+        if not self._queue and not self._receiving:
+            self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def _refuse(self, status: int, sentence: str, headers: tuple[Header, ...] = ()) -> None:
+        """Answer in turn and read no further."""
+        self._refused = True
+        self._receiving = False
+        self._body = []
+        self.server.refusals(status)
+        exchange = Exchange(self, keep=False, minor=False, head=False)
+        self._queue.append(exchange)
+        exchange.answer(status, problem(sentence), JSON, headers)
+
+    def _too_large(self) -> None:
+        self._refuse(413, f"the body must have less than {self._limits.body_bytes} bytes; send fewer rows at once")
+
+    def _finish(self) -> None:
+        """Say goodbye: our half is closed, his may linger for a moment."""
+        self._refused = True
+        if self._transport.is_closing():
+            return
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+            self.deadline = self.server.now + self._limits.linger_seconds
+            self._resume()  # his end of stream must be seen
+        else:
+            self._transport.close()
+
+    def _invite(self) -> None:
+        """Answer `Expect: 100-continue` once nothing else is to be answered before it."""
+        if not self._queue:
+            self._continue_due = False
+            self._transport.write(CONTINUE)
+
+    def _pause(self) -> None:
+        if not self._paused and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        fits = not self._clogged and len(self._queue) < self._limits.pipelined
+        if self._paused and fits and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+
+def _path(url: bytes) -> str:
+    if not url.startswith(b"/"):  # the absolute form, or `*`
+        try:
+            url = httptools.parse_url(url).path or b"/"
+        except httptools.HttpParserInvalidURLError:
+            return "*"
+    path = url.partition(b"?")[0]
+    return unquote_to_bytes(path).decode("utf-8", "replace") if b"%" in path else path.decode("utf-8", "replace")
+
+
+def _reason(broken: Exception) -> str:
+    return str(broken) or type(broken).__name__
