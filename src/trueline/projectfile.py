@@ -353,7 +353,7 @@ def cadence(spot: Spot) -> timedelta | None:
         every = span(spot)
         if every > timedelta(0):
             return every
-    spot.wrong("off, daily, weekly, monthly, or a duration such as 3d")
+    return spot.wrong("off, daily, weekly, monthly, or a duration such as 3d")
 
 
 def budget(spot: Spot) -> timedelta:

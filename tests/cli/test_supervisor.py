@@ -47,7 +47,7 @@ while True: time.sleep(60)
 """
 DEAF = """
 import os, signal, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, lambda *_: print("heard"))
 print("pid", os.getpid())
 while True: time.sleep(60)
 """
@@ -138,7 +138,7 @@ def test_a_second_signal_does_not_wait(drive):
     driven = drive(("worker", DEAF, 0))
     pid = driven.pid_of("worker")
     driven.process.send_signal(signal.SIGTERM)
-    time.sleep(0.05)  # two signals at once would be one
+    driven.until(lambda item: item == ["line", "worker", "heard"])
     driven.process.send_signal(signal.SIGTERM)
     driven.rest()
     assert gone(pid)
@@ -218,3 +218,8 @@ def test_pauses_double_to_a_limit_and_health_forgets_them(lives):
     assert pauses[0] == 0.1
     assert all(later == min(2 * earlier, LONGEST_PAUSE) for earlier, later in pairwise(pauses))
     assert backoff.after(HEALTHY_SECONDS) == 0.1
+
+
+def test_a_child_that_fails_for_days_is_still_started_every_five_seconds():
+    backoff = Backoff(failures=10**6)
+    assert backoff.after(0.1) == LONGEST_PAUSE

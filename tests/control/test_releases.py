@@ -16,7 +16,14 @@ from trueline.store import moves, outbox, rows, tables
 
 def judged(store, version, verdict, *, vouched=False):
     with store.begin() as tx:
-        gate = gates.request(tx, "p", version, vouched=vouched, actor="ada", reason="trained")
+        gate = gates.request(
+            tx,
+            "p",
+            version,
+            vouched_by={"process": "freshness", "wealth": 25.0} if vouched else None,
+            actor="ada",
+            reason="trained",
+        )
         _, fence = moves.claim(
             tx,
             tables.gates,

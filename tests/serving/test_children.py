@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -68,8 +69,11 @@ def test_a_hung_version_does_not_delay_the_others(serve):
     routes = (route(1), route(2, Arm.shadow, 0))
     server = serve({1: Fake(1), 2: "child"}, table(routes=routes), batch_seconds=5)
     with server.connect() as connection:
-        body = b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[777]},{"name":"n","shape":[1],' \
-               b'"datatype":"INT64","data":[1]}]}'  # fmt: skip
+        tensors = [
+            {"name": "x", "shape": [1], "datatype": "FP64", "data": [777]},
+            {"name": "n", "shape": [1], "datatype": "INT64", "data": [1]},
+        ]
+        body = json.dumps({"inputs": tensors}).encode()
         head = b"POST /v2/models/m/versions/2/infer HTTP/1.1\r\nContent-Length: %d\r\n\r\n"
         connection.sendall(head % len(body) + body)
         eventually(lambda: server.metric("trueline_inference_in_progress") == 1)

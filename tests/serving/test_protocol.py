@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -207,8 +208,8 @@ def test_a_client_that_does_not_read_does_not_fill_the_servers_memory(serve):
     with server.connect() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(0.2)
-        with pytest.raises(OSError):  # noqa: PT011  a timeout here, or a reset
-            for _ in range(100_000):
+        with contextlib.suppress(OSError):  # a timeout here, or a reset
+            while True:
                 connection.sendall(b"GET /metrics HTTP/1.1\r\n\r\n" * 50)
         eventually(lambda: server.call(lambda: len(server.server._connections.open)) == 0)
     assert server.get("/livez").status == 200

@@ -14,7 +14,7 @@ def _aging(per_week, days=60, seed=0):
     for day in range(days):
         luck = rng.normal(10, 3) ** 2 / 10
         for age in (3, 10, 17, 24, 31):
-            yield AgedLoss(str(day), age, luck * (1 + per_week * age / 7) * rng.normal(1, 0.02), luck)
+            yield AgedLoss(str(day), age, luck * (1 + per_week * (age - 3) / 7) * rng.normal(1, 0.02), luck)
 
 
 def test_the_slope_is_found_under_day_luck():
@@ -23,7 +23,7 @@ def test_the_slope_is_found_under_day_luck():
     assert curve.low < 0.04 < curve.high
     assert [point.blocks for point in curve.points] == [60] * 5
     assert [point.ratio for point in curve.points] == pytest.approx(
-        [1 + 0.04 * a / 7 for a in (3, 10, 17, 24, 31)], abs=0.02
+        [1 + 0.04 * (a - 3) / 7 for a in (3, 10, 17, 24, 31)], abs=0.02
     )
 
 

@@ -51,4 +51,4 @@ def show(session: Session, event: EventView) -> None:
         session.out.json(event)
         return
     head = session.out.bold(f"{event.at:%Y-%m-%d %H:%M} {event.kind} {event.ref}")
-    click.echo(f"{head}  {event.reason} ({event.actor})")
+    session.out.echo(f"{head}  {event.reason} ({event.actor})")

@@ -75,7 +75,7 @@ def init(
         session.out.json({"written": [str(path) for path in written], "columns": frame.columns})
         return
     for path in written:
-        click.echo(f"wrote {path}")
+        session.out.echo(f"wrote {path}")
     session.out.say("next: look at them, then `trueline run` trains, judges and releases; `trueline up` serves")
 
 

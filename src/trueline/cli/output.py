@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -35,42 +36,52 @@ class Output:
         if not self.quiet:
             click.echo(sentence, err=True)
 
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but text may be written (an empty NO_COLOR counts as unset, as its definition says)."""
+        return self.no_color or bool(os.environ.get("NO_COLOR"))
+
+    def echo(self, text: str) -> None:
+        """A line for people on stdout."""
+        forced = True if os.environ.get("FORCE_COLOR") and not self.plain else None
+        click.echo(text, color=False if self.plain else forced)
+
     def console(self) -> Console:
-        """Where people read; Rich itself honours NO_COLOR, FORCE_COLOR and COLUMNS."""
+        """Where tables are drawn; Rich itself honours FORCE_COLOR and COLUMNS."""
         from rich.console import Console
 
-        wide = None if sys.stdout.isatty() else WIDTH
-        return Console(no_color=self.no_color or None, width=wide, highlight=False, soft_wrap=not sys.stdout.isatty())
+        width = None if sys.stdout.isatty() else WIDTH
+        if self.plain:
+            return Console(force_terminal=False, color_system=None, width=width, highlight=False, markup=False)
+        return Console(width=width, highlight=False, markup=False)
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
         """A table, or the sentence that says why there is none."""
         drawn = [[cell(value) for value in row] for row in rows]
         if not drawn:
-            click.echo(empty)
+            self.echo(empty)
             return
         from rich import box
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in drawn:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         self.console().print(table)
 
     def facts(self, title: str, pairs: Iterable[tuple[str, object]]) -> None:
         """Names and values under a title, aligned; what is None is left out."""
         shown = [(name, cell(value)) for name, value in pairs if value is not None]
         width = max((len(name) for name, _ in shown), default=0)
-        click.echo(self.bold(title))
+        self.echo(self.bold(title))
         for name, value in shown:
-            click.echo(f"  {name.ljust(width)}  {value}")
+            self.echo(f"  {name.ljust(width)}  {value}")
 
     def bold(self, text: str) -> str:
-        from os import environ
-
-        plain = self.no_color or bool(environ.get("NO_COLOR"))
-        return text if plain else click.style(text, bold=True)
+        return text if self.plain else click.style(text, bold=True)
 
 
 def cell(value: object) -> str:

@@ -51,7 +51,7 @@ def release(session: Session, version: int, reason: str, *, waive: bool) -> None
     if session.out.as_json:
         session.out.json(found)
     else:
-        click.echo(f"{found.id}: version {found.version} is {found.state}: {found.reason}")
+        session.out.echo(f"{found.id}: version {found.version} is {found.state}: {found.reason}")
 
 
 @click.command
@@ -78,7 +78,7 @@ def promote(session: Session, release_id: str | None, reason: str) -> None:
     if session.out.as_json:
         session.out.json(found)
     else:
-        click.echo(f"{found.id}: version {found.version} is {found.state}: {found.reason}")
+        session.out.echo(f"{found.id}: version {found.version} is {found.state}: {reason}")
 
 
 @click.command
@@ -100,7 +100,7 @@ def rollback(session: Session, reason: str, version: int | None, *, local: bool)
         if session.out.as_json:
             session.out.json(answer)
         else:
-            click.echo(
+            session.out.echo(
                 f"version {answer['version']} serves everything, epoch {answer['epoch']}, held until control lifts it"
             )
         return
@@ -110,7 +110,7 @@ def rollback(session: Session, reason: str, version: int | None, *, local: bool)
         session.out.json(done)
     else:
         took = "" if done.rollback_ms is None else f" after {done.rollback_ms:.0f} ms"
-        click.echo(f"version {done.version} serves again{took}, epoch {done.epoch}: {done.reason}")
+        session.out.echo(f"version {done.version} serves again{took}, epoch {done.epoch}: {done.reason}")
 
 
 def override(session: Session, version: int | None, reason: str) -> dict[str, Any]:
@@ -122,36 +122,37 @@ def override(session: Session, version: int | None, reason: str) -> dict[str, An
     from trueline import sockets
     from trueline.domain import routes
 
-    servers = _sockets(session)
-    table = _table(session)
+    tables = in_force(session)
+    table = max(tables.values(), key=lambda found: found.epoch)
+    if not table.routes:
+        raise Conflict("nothing has been released yet: there is no version to go back to")
     chosen = version if version is not None else _before(table)
     if chosen not in {route.version for route in table.routes}:
-        known = ", ".join(str(route.version) for route in table.routes) or "none"
+        known = ", ".join(str(route.version) for route in table.routes)
         raise InvalidInput(f"version {chosen} is not loaded on this server (loaded: {known}); control can release it")
-    epochs = [int(sockets.ask(path, {"op": "status"}).get("epoch", 0)) for path in servers]
-    held = table.only(chosen, epoch=max([table.epoch, *epochs]) + 1, hold=True)
-    for path in servers:
+    held = table.only(chosen, epoch=table.epoch + 1, hold=True)
+    for path in tables:
         sockets.ask(path, {"op": "override", "table": routes.encode(held), "reason": reason})
         session.out.say(f"{path.stem} serves version {chosen} only")
-    return {"version": chosen, "epoch": held.epoch, "servers": [path.stem for path in servers], "reason": reason}
+    return {"version": chosen, "epoch": held.epoch, "servers": [path.stem for path in tables], "reason": reason}
 
 
-def _sockets(session: Session) -> list[Path]:
-    found = sorted(session.state.socket("any").parent.glob("serve-*.sock"))
-    if not found:
-        raise Unavailable(f"no model server of {session.state.root} runs on this machine; nothing to roll back here")
-    return found
-
-
-def _table(session: Session) -> RouteTable:
+def in_force(session: Session) -> dict[Path, RouteTable]:
+    """The route table of each model server of this machine that answers, by its admin socket."""
+    from trueline import sockets
     from trueline.domain import routes
 
-    try:
-        return routes.loads(session.state.routes.read_text())
-    except FileNotFoundError as missing:
-        raise Conflict("nothing has been released yet: there is no version to go back to") from missing
-    except (OSError, ValueError, TypeError, KeyError) as problem:
-        raise Unavailable(f"the route table {session.state.routes} cannot be read ({problem})") from problem
+    tables: dict[Path, RouteTable] = {}
+    silent: list[str] = []
+    for path in sorted(session.state.socket("any").parent.glob("serve-*.sock")):
+        try:
+            tables[path] = routes.decode(sockets.ask(path, {"op": "status"})["table"])
+        except Unavailable as problem:  # a dead server's socket stays behind; it reads the new table when it starts
+            silent.append(str(problem))
+    if not tables:
+        why = f": {'; '.join(silent)}" if silent else ""
+        raise Unavailable(f"no model server of {session.state.root} runs on this machine{why}")
+    return tables
 
 
 def _before(table: RouteTable) -> int:

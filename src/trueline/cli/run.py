@@ -83,11 +83,11 @@ def run(
     if session.out.as_json:
         session.out.json({"run": followed.run, "gate": followed.gate, "release": followed.release})
     elif followed.gate is not None:
-        click.echo(f"version {followed.gate.version}: gate {followed.gate.verdict}: {followed.gate.reason}")
+        session.out.echo(f"version {followed.gate.version}: gate {followed.gate.verdict}: {followed.gate.reason}")
         if followed.release is not None:
-            click.echo(f"{followed.release.id}: {followed.release.state}: {followed.release.reason}")
+            session.out.echo(f"{followed.release.id}: {followed.release.state}: {followed.release.reason}")
     elif not wait:
-        click.echo(started.id)
+        session.out.echo(started.id)
     _conclude(followed, wait=wait)
 
 

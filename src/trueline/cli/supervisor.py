@@ -66,7 +66,8 @@ class Backoff:
         if lived >= HEALTHY_SECONDS:
             self.failures = 0
         self.failures += 1
-        return float(min(FIRST_PAUSE * 2 ** (self.failures - 1), LONGEST_PAUSE))
+        doublings = min(self.failures - 1, 10)  # far beyond the longest pause, and far from overflow
+        return min(FIRST_PAUSE * 2.0**doublings, LONGEST_PAUSE)
 
 
 @dataclass
@@ -95,7 +96,7 @@ class Listener(Protocol):
 
 
 class Supervisor:
-    """Runs until SIGTERM or SIGINT; `probe` tells whether everything is ready."""
+    """Runs until SIGTERM, SIGINT or SIGHUP; `probe` tells whether everything is ready."""
 
     def __init__(
         self,
@@ -260,7 +261,7 @@ class Supervisor:
                 child.process.send_signal(signum)
 
     def _listen_to_signals(self) -> tuple[socket.socket, Callable[[], None]]:
-        """Have SIGTERM, SIGINT and SIGCHLD wake the loop; returns what to close and how to put things back."""
+        """Have the signals to stop, and SIGCHLD, wake the loop; returns what to close and how to put things back."""
         ours, kernels = socket.socketpair()
         ours.setblocking(False)
         kernels.setblocking(False)
@@ -268,6 +269,7 @@ class Supervisor:
         before = {
             signal.SIGTERM: signal.signal(signal.SIGTERM, self._asked_to_stop),
             signal.SIGINT: signal.signal(signal.SIGINT, self._asked_to_stop),
+            signal.SIGHUP: signal.signal(signal.SIGHUP, self._asked_to_stop),
             signal.SIGCHLD: signal.signal(signal.SIGCHLD, lambda *_: None),
         }
 

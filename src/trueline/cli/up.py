@@ -6,7 +6,7 @@ import http.client
 import os
 import socket
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 import click
@@ -19,8 +19,8 @@ from trueline.errors import Unavailable
 from trueline.security import tokens
 
 REPLICA = "r0"
-CONTROL_PORT = 8700
-SERVE_PORT = 8701
+CONTROL_PORT = 7077
+SERVE_PORT = 7078
 _PORT = click.IntRange(0, 65535)
 
 
@@ -82,10 +82,11 @@ class _Announcer:
     addresses: Servers
 
     def line(self, child: str, text: str) -> None:
-        click.echo(f"{child:<8}│ {text}", err=True)
+        with suppress(OSError):  # whoever read stderr has gone; the servers stay
+            click.echo(f"{child:<8}│ {text}", err=True)
 
     def note(self, sentence: str) -> None:
-        click.echo(f"up      │ {sentence}", err=True)
+        self.line("up", sentence)
 
     def ready(self) -> None:
         servers.publish(self.session.state, self.addresses)

@@ -27,8 +27,11 @@ def why(session: Session, id: str) -> None:  # noqa: A002 the word users see
     if session.out.as_json:
         session.out.json(found)
         return
-    click.echo(session.out.bold(f"{found.noun} {found.id}: {found.sentence}"))
+    session.out.echo(session.out.bold(found.sentence))
     for link in found.links:
-        click.echo(f"└ {link.noun} {link.ref}" + (f" ({cell(link.at)})" if link.at else "") + f": {link.sentence}")
+        session.out.echo(
+            f"└ {link.noun} {link.ref}" + (f" ({cell(link.at)})" if link.at else "") + f": {link.sentence}"
+        )
         for name, value in link.facts.items():
-            click.echo(f"    {name}: {cell(value)}")
+            if value not in (None, "", {}, []):
+                session.out.echo(f"    {name}: {cell(value)}")

@@ -16,8 +16,13 @@ from trueline.store import moves, rows, tables
 from trueline.store.engine import Tx
 
 
-def request(tx: Tx, project: str, version: int, *, vouched: bool, actor: str, reason: str) -> Gate:
-    """Ask for a judgement of a version against the champion of this moment."""
+def request(
+    tx: Tx, project: str, version: int, *, vouched_by: dict[str, Any] | None = None, actor: str, reason: str
+) -> Gate:
+    """Ask for a judgement of a version against the champion of this moment.
+
+    `vouched_by` is the rehearsal's process that vouches for its merit, with its wealth as it stood when asked.
+    """
     number = moves.number(tx, moves.EVERYWHERE, "gate")
     gate_id = f"gate-{number}"
     values = {
@@ -26,7 +31,8 @@ def request(tx: Tx, project: str, version: int, *, vouched: bool, actor: str, re
         "project": project,
         "version": version,
         "champion": endpoints.get(tx, project).champion,
-        "vouched": vouched,
+        "vouched": vouched_by is not None,
+        "evidence": {"vouched_by": vouched_by} if vouched_by else None,
         "created_at": tx.now,
     }
     moves.create(tx, tables.gates, GATES, values, actor=actor, reason=reason, detail={"version": version})

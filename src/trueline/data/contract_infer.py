@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Iterable
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
+from typing import cast
 
 import polars as pl
 
@@ -135,13 +136,16 @@ def needs_float64(values: pl.Series) -> bool:
 
 
 def _range(known: pl.Series, kind: Kind) -> tuple[float, float]:
-    """The smallest and largest value seen, as they are and as float32, rounded outwards to six digits."""
+    """The smallest and largest value seen; of a float32 both before and after rounding, and in six digits, outwards."""
     low, high = known.min(), known.max()
-    assert isinstance(low, int | float)
-    assert isinstance(high, int | float)
     if kind is Kind.integer:
-        return int(low), int(high)
-    if kind is Kind.float32:
-        single = known.cast(pl.Float32).cast(pl.Float64)
-        low, high = min(low, single.min()), max(high, single.max())  # type: ignore[type-var, assignment]
-    return _outwards(low, math.floor), _outwards(high, math.ceil)
+        return cast("int", low), cast("int", high)
+    smallest, largest = cast("float", low), cast("float", high)
+    if kind is Kind.float64:
+        return smallest, largest
+    (single_low, single_high) = pl.Series([smallest, largest], dtype=pl.Float32).cast(pl.Float64)
+    return _six_digits(min(smallest, single_low), ROUND_FLOOR), _six_digits(max(largest, single_high), ROUND_CEILING)
+
+
+def _six_digits(bound: float, rounding: str) -> float:
+    return float(Context(prec=6, rounding=rounding).create_decimal(repr(bound)))

@@ -1,6 +1,6 @@
 """The contract read off data, kept in a file people review, and applied to frames.
 
-`infer` writes down what was seen, once; from then on the file is the truth and people change it. Nothing personal goes
+`infer` writes down what was seen, once (see `contract_infer`); from then on the file is the truth and people change it. Nothing personal goes
 into it: a personal column has neither range nor categories there. The file says one column per block, and an error in it
 is told with its line and column.
 """
@@ -8,17 +8,23 @@ is told with its line and column.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 import yaml
 
+from trueline.data.contract_infer import infer
 from trueline.data.timestamps import TIMESTAMP, as_utc
 from trueline.domain import contracts
 from trueline.domain.contracts import FLOATS, Column, Contract, Kind, UnknownColumns
 from trueline.errors import InvalidData
+
+__all__ = ["cast", "infer", "read", "schema", "write"]
+
+Parsed = TypeVar("Parsed")
 
 DTYPES: dict[Kind, pl.DataType] = {
     Kind.integer: pl.Int64(),
@@ -89,7 +95,7 @@ def _timestamps(values: pl.Series) -> pl.Series | None:
     if dtype == pl.String:
         check = contracts.compile_column(Column("", Kind.datetime))
         texts = [text for text in values.drop_nulls().unique() if check(text) is None]
-        meanings = {text: as_utc(contracts.datetime.fromisoformat(text)) for text in texts}
+        meanings = {text: as_utc(datetime.fromisoformat(text)) for text in texts}
         return values.replace_strict(meanings, default=None, return_dtype=TIMESTAMP)
     return None
 
@@ -150,7 +156,7 @@ class _Reader:
         listed = top.get("columns")
         if listed is None or not isinstance(listed[1], yaml.SequenceNode) or not listed[1].value:
             raise self._wrong(root if listed is None else listed[1], "a contract needs a list 'columns'")
-        policy = UnknownColumns.warn
+        policy = str(UnknownColumns.warn)
         if "unknown_columns" in top:
             node = top["unknown_columns"][1]
             policy = self._checked(
@@ -193,7 +199,7 @@ class _Reader:
         except (yaml.YAMLError, ValueError) as problem:
             raise self._wrong(node, f"this value cannot be read ({str(problem).splitlines()[0]})") from problem
 
-    def _checked(self, node: yaml.Node, parse: Any) -> Any:
+    def _checked(self, node: yaml.Node, parse: Callable[[], Parsed]) -> Parsed:
         try:
             return parse()
         except InvalidData as problem:
@@ -206,6 +212,6 @@ class _Reader:
 def _construct(node: yaml.Node) -> Any:
     loader = yaml.SafeLoader("")
     try:
-        return loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+        return loader.construct_object(node, deep=True)
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()

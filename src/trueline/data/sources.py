@@ -135,16 +135,15 @@ def _from_function(root: Path, source: str, file: str, name: str) -> pl.DataFram
         raise InvalidData(f"the source {source} names the file {file}, which does not exist in {root}")
     try:
         function = _import(root, path, name)
-        if function is None:
-            raise InvalidData(f"{file} has no function '{name}'; correct `data.source` in trueline.yaml")
-        return _as_frame(function(), source)
-    except InvalidData:
-        raise
+        made = None if function is None else function()
     except Exception as problem:  # the project's own code: whatever it raises is this source's fault
         where = _line(problem, path)
         lines = str(problem).strip().splitlines()
         what = f"{type(problem).__name__}: {lines[0][:300]}" if lines else type(problem).__name__
         raise InvalidData(f"{file}{where}: the source {source} raised {what}") from problem
+    if function is None:
+        raise InvalidData(f"{file} has no function '{name}'; correct `data.source` in trueline.yaml")
+    return _as_frame(made, source)
 
 
 def _import(root: Path, path: Path, name: str) -> Callable[[], Any] | None:
@@ -154,7 +153,7 @@ def _import(root: Path, path: Path, name: str) -> Callable[[], Any] | None:
             sys.path.insert(0, folder)
     spec = importlib.util.spec_from_file_location(f"_trueline_source_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise InvalidData(f"{path.name} cannot be imported as Python")
+        return None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

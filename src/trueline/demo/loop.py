@@ -27,6 +27,7 @@ from trueline.web.api.events import EventView
 ROWS = 8  # flights of one minute that share a request
 AFTERMATH = timedelta(days=3)  # the last labels come in, the last blocks are judged
 EVENT_PAGE = 1000
+MOMENT = timedelta(seconds=1)  # what a person did is worked off at a time of its own
 
 
 class Predicted(msgspec.Struct):
@@ -80,7 +81,7 @@ class Replay:
         self.client.replay(START)
         if self.client.status().champion is None:
             self.client.start_run(reason="the first model, on January")
-        self._advance(START)
+        self._advance(START + MOMENT)
         if self.client.status().champion is None:
             said = self.events[-1].reason if self.events else "nothing happened"
             raise TruelineError(f"the first model was not released, so there is nothing to replay against: {said}")
@@ -91,6 +92,7 @@ class Replay:
         self._look()
         for push in self.pushes:
             while push.step(self.client, now):
+                now += MOMENT
                 self.client.replay(now)
                 self._look()
         self.watcher.ticked(now)

@@ -175,7 +175,7 @@ def _stale(staleness: StalenessView | None) -> str:
         ],
         bands=[("trueline", [(one.age_days, one.low, one.high) for one in ages])],
         ticks=[(one.age_days, f"{one.age_days:g} d") for one in ages],
-        floor=min(0.0, *(one.low for one in ages)) if min(one.low for one in ages) < 0.5 else 0.5,
+        floor=min(1.0, math.floor(min(one.low for one in ages) * 10) / 10),
         unit="×",
         centred=False,
     )

@@ -60,7 +60,7 @@ class Chart:
         """The chart as an `<svg>` element."""
         values = [y for one in self.lines for _, y in one.points if math.isfinite(y)]
         values += [high for _, band in self.bands for _, _, high in band if math.isfinite(high)]
-        step = self.grid or nice((max(values, default=1.0) - self.floor) / 4)
+        step = self.grid or nice((max(values, default=1.0) - self.floor) / 5)
         top = self.top or self.floor + step * max(1, math.ceil((max(values, default=1.0) - self.floor) / step))
         xs = [x for one in self.lines for x, _ in one.points] + [x for x, _ in self.ticks]
         frame = _Frame(min(xs, default=0.0), max(xs, default=1.0), self.floor, top)
@@ -111,7 +111,7 @@ class _Frame:
 
 
 def nice(step: float) -> float:
-    """The next step of 1, 2 or 5 times a power of ten.
+    """The next step of 1, 2, 2.5 or 5 times a power of ten.
 
     >>> nice(3.7), nice(0.012), nice(7)
     (5.0, 0.02, 10.0)
@@ -119,7 +119,7 @@ def nice(step: float) -> float:
     if not math.isfinite(step) or step <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(step))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))
+    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= step * (1 - 1e-9))
 
 
 def _line(frame: _Frame, line: Line) -> list[str]:

@@ -57,7 +57,8 @@ class GateEvidence:
     against_champion: tuple[BlockPair, ...] | None = None
     best_earlier: int | None = None
     against_best_earlier: tuple[BlockPair, ...] | None = None
-    freshness: float | None = None  # wealth of the freshness process, for a refit it can vouch for
+    vouched_by: str | None = None  # the rehearsal's process, "freshness" or "champion", that vouches for this refit
+    wealth: float | None = None  # of that process, when the gate was asked for
     metric: Metric | None = None
 
 
@@ -66,7 +67,7 @@ class GatePolicy:
     margin: float = 0.005
     confidence: float = 0.95
     min_blocks: int = 5
-    alpha: float = 0.05  # freshness vouches at 1/alpha
+    alpha: float = 0.05  # the rehearsal vouches at 1/alpha
     served_at_least: float = 0.5  # of the share seen in training, or the feature is not known in time
     presence_alpha: float = 0.001
     seed: int = 0
@@ -147,9 +148,12 @@ def _metric(evidence: GateEvidence) -> list[Check]:
 
 def _merit(evidence: GateEvidence, policy: GatePolicy) -> list[Check]:
     needed = 1 / policy.alpha
-    if evidence.freshness is not None and evidence.freshness >= needed:
+    if evidence.wealth is not None and evidence.wealth >= needed:
+        shown = (
+            "the champion is shown to be stale" if evidence.vouched_by == "champion" else "freshness is shown to pay"
+        )
         reason = (
-            f"freshness is shown to pay (wealth {evidence.freshness:.0f}, needed {needed:.0f}) and vouches for this "
+            f"{shown} (wealth {evidence.wealth:.0f}, needed {needed:.0f}), which vouches for this "
             "refit; it is sane and its features are known in time"
         )
         return [Check("merit", Verdict.passed, reason)]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from trueline.control import blocks, endpoints, gates, runs
+from trueline.control import endpoints, gates, runs
 from trueline.control.context import Context
 from trueline.data import contract_io
 from trueline.data.datasets import Datasets
@@ -75,7 +75,7 @@ def evaluate(context: Context, gate: Gate) -> tuple[GateDecision, GateEvidence]:
         version = runs.version(tx, gate.project, gate.version)
         champion = runs.version(tx, gate.project, gate.champion) if gate.champion is not None else None
         best = _best_earlier(tx, gate.project, champion)
-        wealth = _wealth(tx, gate)
+    vouched = (gate.evidence or {}).get("vouched_by") or {}
     quality = context.project.gates.quality
     policy = GatePolicy(margin=quality.by, confidence=quality.confidence, alpha=FRESHNESS_ALPHA)
     contract = contract_io.read(context.root / CONTRACT)
@@ -92,11 +92,12 @@ def evaluate(context: Context, gate: Gate) -> tuple[GateDecision, GateEvidence]:
         sanity=sanity,
         presence=_presence(version, candidate, context, contract),
         champion=champion.number if champion else None,
-        freshness=wealth,
+        vouched_by=vouched.get("process"),
+        wealth=vouched.get("wealth"),
     )
     if sanity.finite:
         evidence = _compared(context, contract, version, candidate, champion, best, held_out, evidence)
-        evidence = _measured(context, contract, version, candidate, own, evidence)
+        evidence = _measured(context, contract, candidate, own, evidence)
     return decide_gate(evidence, policy), evidence
 
 
@@ -172,7 +173,6 @@ def _compared(
 def _measured(
     context: Context,
     contract: Contract,
-    version: Version,
     candidate: Executor,
     own: pl.DataFrame,
     evidence: GateEvidence,
@@ -192,15 +192,6 @@ def _with(evidence: GateEvidence, **changes: Any) -> GateEvidence:
 
 def _load(context: Context, version: Version) -> Executor:
     return load(endpoints.model_folder(context.folder, version), version.digest)
-
-
-def _wealth(tx: Tx, gate: Gate) -> float | None:
-    """What the rehearsal's processes stand at, for a refit that they vouch for."""
-    if not gate.vouched:
-        return None
-    kept = blocks.monitor_state(tx, gate.project).get("rehearsal") or {}
-    wealths = [kept.get(name, {}).get("wealths", ()) for name in ("freshness", "champion")]
-    return max((sum(found) / len(found) for found in wealths if found), default=None)
 
 
 def _best_earlier(tx: Tx, project: str, champion: Version | None) -> Version | None:

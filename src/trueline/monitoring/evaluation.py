@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import polars as pl
+from sqlalchemy import select
 
 from trueline.control import blocks, endpoints, runs
 from trueline.control.context import Context
@@ -24,6 +25,7 @@ from trueline.monitoring import drift, summaries
 from trueline.sockets import ask
 from trueline.stats.arms import ArmsDesign, observe
 from trueline.store import moves, rows, tables
+from trueline.store.engine import Tx
 
 LEASE = timedelta(minutes=2)
 RETRY = timedelta(seconds=1)
@@ -84,6 +86,7 @@ def evaluate(context: Context, day: str) -> dict[str, Any]:
         champion = endpoints.get(tx, context.project.name).champion
         version = runs.version(tx, context.project.name, champion) if champion is not None else None
         designs = _designs(tx, context, predictions)
+        counted = {name: _counted(tx, name) for name in designs} if context.project.release.stick_to else {}
     task = version.task if version is not None else "regression"
     scores = summaries.joined(predictions, labels.labels, task)
     served = scores.filter("served")
@@ -91,12 +94,12 @@ def evaluate(context: Context, day: str) -> dict[str, Any]:
     return {
         **summaries.losses(scores),
         "coverage": summaries.coverage(predictions, counts, served.height),
-        "arms": {release: _arms(served, release, *design) for release, design in designs.items()},
+        "arms": {name: _arms(served, name, *design, counted.get(name)) for name, design in designs.items()},
         "drift": drift.compare(predictions, version) if version is not None else {},
     }
 
 
-def _designs(tx: Any, context: Context, predictions: pl.DataFrame) -> dict[str, tuple[int, ArmsDesign, float]]:
+def _designs(tx: Tx, context: Context, predictions: pl.DataFrame) -> dict[str, tuple[int, ArmsDesign, float]]:
     """The releases that had requests this day, each with its version, its frozen design and its loss scale."""
     found: dict[str, tuple[int, ArmsDesign, float]] = {}
     for name in predictions["release"].drop_nulls().unique().sort():
@@ -109,11 +112,20 @@ def _designs(tx: Any, context: Context, predictions: pl.DataFrame) -> dict[str, 
     return found
 
 
-def _arms(served: pl.DataFrame, release: str, version: int, design: ArmsDesign, scale: float) -> dict[str, Any]:
-    """What the randomised rows of a release say of its loss; with sticky routing, each user's first row."""
-    arms = served.filter(
-        (pl.col("release") == release) & pl.col("arm").is_in([Arm.champion, Arm.canary]) & (pl.col("weight") < 1)
-    ).unique("unit", keep="first", maintain_order=True)
+def _counted(tx: Tx, release: str) -> list[str]:
+    """The requests that count in a release that sticks to a key: each user's first, as the releases controller saw it."""
+    box = tables.units
+    return [str(row.request) for row in tx.execute(select(box.c.request).where(box.c.release == release))]
+
+
+def _arms(
+    served: pl.DataFrame, release: str, version: int, design: ArmsDesign, scale: float, counted: list[str] | None
+) -> dict[str, Any]:
+    """What the randomised rows of a release say of its loss; with sticky routing, each user's first request only."""
+    randomised = pl.col("arm").is_in([Arm.champion, Arm.canary]) & (pl.col("weight") < 1)
+    arms = served.filter((pl.col("release") == release) & randomised)
+    if counted is not None:
+        arms = arms.filter(pl.col("prediction_id").str.replace(r"-\d+$", "").is_in(counted))
     canary = (arms["version"] == version).to_list()
     shares = [w if mine else 1 - w for w, mine in zip(arms["weight"].to_list(), canary, strict=True)]
     evidence = observe(design, canary, (arms["loss"] / scale).to_list(), shares)

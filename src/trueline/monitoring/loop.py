@@ -155,12 +155,13 @@ def _rehearse(tx: Tx, project: str, memory: Memory, block: Block) -> Memory:
 
 
 def _ages(scene: RehearsalBlock, trained_to: dict[int, datetime]) -> list[AgedLoss]:
-    """Every older model beside the freshest refit of the block."""
+    """Every model beside the freshest refit of the block, itself included: the curve passes through 1 at its age."""
     ready = [refit for refit in scene.refits if refit.ready_at <= scene.began]
     if not ready:
         return []
     freshest = max(ready, key=lambda refit: (refit.trained_to, refit.version)).version
-    found = []
+    found: list[AgedLoss] = []
+    own: float | None = None
     for pair in scene.pairs:
         if freshest not in (pair.left, pair.right):
             continue
@@ -169,10 +170,11 @@ def _ages(scene: RehearsalBlock, trained_to: dict[int, datetime]) -> list[AgedLo
             if pair.right == freshest
             else (pair.right, pair.right_loss, pair.left_loss)
         )
-        age = (scene.began - trained_to[older]) / DAY
-        if age > 0:
-            found.append(AgedLoss(scene.day, age, loss, base))
-    return found
+        own = base
+        found.append(AgedLoss(scene.day, (scene.began - trained_to[older]) / DAY, loss, base))
+    if own is not None:
+        found.append(AgedLoss(scene.day, (scene.began - trained_to[freshest]) / DAY, own, own))
+    return [seen for seen in found if seen.age_days >= 0]
 
 
 def _champion_at(tx: Tx, project: str, moment: datetime) -> int | None:
@@ -204,7 +206,9 @@ def _watch(tx: Tx, context: Context, memory: Memory, block: Block) -> Memory:
         first = (*memory.first_blocks, loss)
         done = decide.reference(first) if len(first) >= FIRST_BLOCKS else None
         return replace(memory, first_blocks=first, promised=done)
-    champion = endpoints.get(tx, project).champion or 0
+    champion = _champion_at(tx, project, datetime.fromisoformat(block.day).replace(tzinfo=UTC)) or _champion(
+        tx, project
+    )
     decision = decide.observe(memory.monitor, champion, loss, promised, policy_of(context))
     reading = rehearsal.read(memory.rehearsal) if memory.rehearsal else None
     if decision.verdict is Change.opens:
@@ -220,6 +224,11 @@ def _watch(tx: Tx, context: Context, memory: Memory, block: Block) -> Memory:
     elif decision.verdict is Change.closes and (opened := incidents.open_one(tx, project)):
         incidents.close(tx, opened, reason=decision.reason)
     return replace(memory, monitor=decision.state, promised=promised)
+
+
+def _champion(tx: Tx, project: str) -> int:
+    """On the day of the very first release: nothing served when it began."""
+    return endpoints.get(tx, project).champion or 0
 
 
 def _drifted(evidence: dict[str, Any]) -> str:
@@ -247,7 +256,7 @@ def _promise(tx: Tx, project: str) -> Reference | None:
 @dataclass(frozen=True)
 class Proposal:
     version: int
-    vouched: bool
+    vouched_by: dict[str, Any]  # the process that vouches for it, as it stood
     reason: str
 
 
@@ -268,7 +277,8 @@ def _proposal(tx: Tx, context: Context) -> Proposal | None:
         return None
     if not _cooled(tx, context):
         return None
-    return Proposal(newest.number, vouched=True, reason=reading.reason)
+    process, wealth = ("freshness", reading.freshness) if reading.pays else ("champion", reading.champion)
+    return Proposal(newest.number, {"process": process, "wealth": wealth}, reading.reason)
 
 
 def _cooled(tx: Tx, context: Context) -> bool:
@@ -282,7 +292,7 @@ def _ask(context: Context, proposal: Proposal) -> None:
             tx,
             context.project.name,
             proposal.version,
-            vouched=proposal.vouched,
+            vouched_by=proposal.vouched_by,
             actor="rehearsal",
             reason=f"refit version {proposal.version} goes to its gate: {proposal.reason}",
         )

@@ -16,8 +16,9 @@ from trueline.data.datasets import Datasets, Written
 from trueline.data.labels import Labels, resolve
 from trueline.data.predictions import Predictions, features
 from trueline.domain.contracts import Contract, Kind, Role
+from trueline.domain.releases import Release
 from trueline.domain.routes import Arm
-from trueline.store import meta
+from trueline.store import meta, rows, tables
 from trueline.store.engine import Store
 
 OVERLAP = timedelta(days=3)
@@ -29,7 +30,7 @@ def append(context: Context, table: Datasets, contract: Contract) -> Written | N
     key = f"feedback/{context.project.name}"
     predictions = Predictions(context.folder.table("predictions"))
     through = context.clock.now().date()
-    start = _start(context.store, key, predictions.days())
+    start = _start(context.store, context.project.name, key)
     if start is None:
         return None
     truth = resolve(Labels(context.folder.table("labels")).read(start.isoformat())).labels
@@ -45,12 +46,14 @@ def append(context: Context, table: Datasets, contract: Contract) -> Written | N
     return written
 
 
-def _start(store: Store, key: str, days: list[str]) -> date | None:
+def _start(store: Store, project: str, key: str) -> date | None:
+    """The first day to read: shortly before the last look, or the day of the first release."""
     with store.read() as tx:
         last = meta.get(tx, key)
-    if not days:
+        release = rows.first(tx, Release, tables.releases.c.project == project)
+    if release is None:
         return None
-    first = date.fromisoformat(min(days))
+    first = release.created_at.date()
     return first if last is None else max(first, date.fromisoformat(last) - OVERLAP)
 
 
@@ -62,11 +65,11 @@ def rows_of(predictions: pl.DataFrame, labels: pl.DataFrame, contract: Contract)
     )
     target = contract.target
     columns = tuple(column for column in contract.columns if column is not target)
-    rows = features(joined, columns)
+    found = features(joined, columns)
     label = joined["_label"]
     if target.kind is Kind.boolean:
         label = label != 0
-    rows = rows.with_columns(label.alias(target.name))
+    rows = found.with_columns(label.alias(target.name))
     for column in contract.of(Role.time):
         event = pl.Series(
             column.name, [from_us(us) for us in joined["event_us"].to_list()], dtype=pl.Datetime("us", "UTC")

@@ -69,7 +69,7 @@ class Training:
         return True
 
     def _work(self, context: Context, run: Run, fence: int) -> None:
-        prepared = preparation.prepare(context, run, fence)
+        prepared = preparation.prepare(context, run)
         key = run_key(prepared.key_parts)
         code = tree.snapshot(context.root)
         with context.store.begin() as tx:
@@ -127,9 +127,7 @@ def _to_gate(tx: Tx, run: Run) -> None:
     newest = rows.first(tx, Gate, box.c.project == run.project, box.c.version == run.version, newest=True)
     if newest is not None and (newest.state != "decided" or version.state is not VersionState.candidate):
         return
-    gates.request(
-        tx, run.project, run.version, vouched=False, actor=run.actor, reason=f"{run.id} made version {run.version}"
-    )
+    gates.request(tx, run.project, run.version, actor=run.actor, reason=f"{run.id} made version {run.version}")
 
 
 def requeue(context: Context, run: Run, fence: int, problem: str) -> None:

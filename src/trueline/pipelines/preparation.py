@@ -16,7 +16,7 @@ import polars as pl
 
 from trueline.control import datasets
 from trueline.control.context import Context
-from trueline.data import contract_io, sources
+from trueline.data import contract_infer, contract_io, sources
 from trueline.data.contract_frames import enforce
 from trueline.data.datasets import Datasets, Written
 from trueline.domain.contracts import Contract, Kind, Role
@@ -46,7 +46,7 @@ class Prepared:
     cut_at: datetime
 
 
-def prepare(context: Context, run: Run, fence: int) -> Prepared:
+def prepare(context: Context, run: Run) -> Prepared:
     """Everything a training needs, with its rows written to the run's folder."""
     contract, table = ingest(context)
     feedback.append(context, table, contract)
@@ -114,8 +114,7 @@ def ingest(context: Context) -> tuple[Contract, Datasets]:
     frame = sources.read_source(context.root, project.data.source)
     contract = _contract(context, path, frame)
     enforced = enforce(contract_io.cast(frame, contract), contract)
-    known = meta_digest(context)
-    written = table.ingest_source(enforced.frame, contract=contract, known_digest=known)
+    written = table.ingest_source(enforced.frame, contract=contract)
     if written is not None:
         record(context, table)
     with context.store.begin() as tx:
@@ -131,12 +130,6 @@ def ingest(context: Context) -> tuple[Contract, Datasets]:
                 reason=f"outside what was seen before: {told}",
             )
     return contract, table
-
-
-def meta_digest(context: Context) -> str | None:
-    """The digest of the source rows as last ingested, which the table itself remembers."""
-    newest = Datasets(context.folder.table("dataset")).newest()
-    return newest.digest if newest is not None and newest.origin == "source" else None
 
 
 def record(context: Context, table: Datasets) -> Written:
@@ -167,7 +160,7 @@ def _contract(context: Context, path: Path, frame: pl.DataFrame) -> Contract:
         raise InvalidData(
             f"there is no {CONTRACT} and the project file says contract: {{infer: false}}; write one or let it be inferred"
         )
-    contract = contract_io.infer(
+    contract = contract_infer.infer(
         frame,
         target=data.target,
         time=data.time,

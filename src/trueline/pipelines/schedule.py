@@ -87,7 +87,9 @@ def step(context: Context) -> Round:
 
 
 def describe(span: timedelta) -> str:
-    """>>> describe(timedelta(days=7)), describe(timedelta(hours=6))
+    """A span for a sentence.
+
+    >>> describe(timedelta(days=7)), describe(timedelta(hours=6))
     ('7 days', '6 hours')
     """
     hours = span / timedelta(hours=1)

@@ -51,9 +51,17 @@ def deliver(store: Store, folder: StateFolder, clock: Clock) -> bool:
 def _push(folder: StateFolder, table: RouteTable) -> None:
     write_routes(folder.routes, table)
     for path in serving_sockets(folder):
-        answer = ask(path, {"op": "route", "table": encode(table)}, timeout=PUSH_SECONDS)
-        if int(answer.get("epoch", -1)) < table.epoch:
-            raise Unavailable(f"{path.stem} is at epoch {answer.get('epoch')}, not {table.epoch}")
+        message = {"op": "route", "table": encode(table)}
+        try:
+            ask(path, message, timeout=PUSH_SECONDS)
+        except Unavailable:
+            status = ask(path, {"op": "status"}, timeout=PUSH_SECONDS)
+            if int(status["epoch"]) >= table.epoch:
+                continue  # it is further already; the next round of reconciling reads why
+            if not status.get("hold"):
+                raise
+            # A person's hold that control has imported: this newer table was decided knowing it.
+            ask(path, {**message, "over_hold": status["epoch"]}, timeout=PUSH_SECONDS)
 
 
 def write_routes(path: Path, table: RouteTable) -> None:

@@ -130,7 +130,7 @@ def _look(context: Context, policy: ReleasePolicy, seen: Release, journal: tail.
         release = replace(release, evidence={**release.evidence, "kept": msgspec.to_builtins(kept)})
         releases.keep_evidence(tx, release, release.evidence, kept.answered)
         decision = _decide(release, policy, tx.now)
-        busy = _act(tx, context, policy, replace(release, requests_answered=kept.answered), decision)
+        busy = _act(tx, context, replace(release, requests_answered=kept.answered), decision)
         busy |= journal is not None and journal.more
         following = _next_look(release, policy, tx.now)
     return Round(busy=busy, next_due=following)
@@ -188,7 +188,7 @@ def _begin(context: Context, policy: ReleasePolicy, waiting: Release, live: Rele
         )
 
 
-def _act(tx: Tx, context: Context, policy: ReleasePolicy, release: Release, decision: ReleaseDecision) -> bool:
+def _act(tx: Tx, context: Context, release: Release, decision: ReleaseDecision) -> bool:
     scene, why = context.scene, decision.reason
     match decision.verdict:
         case Act.wait:
@@ -245,7 +245,9 @@ def _new_blocks(tx: Tx, release: Release) -> list[Block]:
 def _take_tail(tx: Tx, context: Context, release: Release, kept: Kept, journal: tail.Tail) -> Kept:
     tail.take(tx, journal)
     sticky = context.project.release.stick_to is not None
-    seen = tail.observations(tx, journal, release=release.id, version=release.version, sticky=sticky)
+    weight = float(release.evidence.get("weight", 0.0))
+    arms = tail.Arms(release.id, release.version, release.previous, weight)
+    seen = tail.observations(tx, journal, arms, sticky=sticky)
     if not seen:
         return kept
     thresholds = Thresholds.of(context.project.release.guards.errors)
@@ -261,7 +263,6 @@ def _take_tail(tx: Tx, context: Context, release: Release, kept: Kept, journal: 
         canary = sum(one.canary for one in seen if one.share == share)
         rest = sum(not one.canary for one in seen if one.share == share)
         splits = add_split(splits, Split(share, canary, rest))
-    weight = float(release.evidence.get("weight", 0.0))
     now_step = sum(one.canary for one in seen if math.isclose(one.share, weight))
     return replace(
         kept,

@@ -84,29 +84,45 @@ def take(tx: Tx, tail: Tail) -> None:
             tx.execute(update(box).where(box.c.replica == replica).values(**values))
 
 
-def observations(tx: Tx, tail: Tail, *, release: str, version: int, sticky: bool) -> list[Observed]:
+@dataclass(frozen=True)
+class Arms:
+    """Which versions play which part in a release, and the canary's share now."""
+
+    release: str
+    version: int
+    previous: int | None
+    share: float
+
+
+def observations(tx: Tx, tail: Tail, arms: Arms, *, sticky: bool) -> list[Observed]:
     """What a tail says of one release; marks users as counted when the release sticks to a key."""
-    found = (_observe(record, release, version) for record in tail.records)
-    return [seen for seen, unit in (pair for pair in found if pair) if not sticky or _first(tx, release, unit)]
+    found = (_observe(record, arms) for record in tail.records)
+    return [
+        seen
+        for seen, unit, request in (one for one in found if one)
+        if not sticky or _first(tx, arms.release, unit, request)
+    ]
 
 
-def _observe(record: Record, release: str, version: int) -> tuple[Observed, str] | None:
-    if isinstance(record, CrashRecord) and record.version == version:
-        # In flight when its process died: a bad event of the version being scored (its arm's share is not known).
-        return Observed(canary=True, share=0.5, bad=True), f"crash {record.received_us}"
-    if not isinstance(record, PredictionRecord) or record.release != release:
+def _observe(record: Record, arms: Arms) -> tuple[Observed, str, str] | None:
+    if isinstance(record, CrashRecord):
+        # In flight when its process died: a bad event of whichever arm's version was being scored.
+        if record.version not in (arms.version, arms.previous):
+            return None
+        return Observed(record.version == arms.version, arms.share, bad=True), f"crash {record.received_us}", ""
+    if not isinstance(record, PredictionRecord) or record.release != arms.release:
         return None
     if record.arm not in (Arm.champion, Arm.canary) or not 0 < record.weight < 1:
         return None
     canary = record.arm == Arm.canary
     share = record.weight if canary else 1 - record.weight
-    return Observed(canary, share, record.outcome != "answered"), record.unit
+    return Observed(canary, share, record.outcome != "answered"), record.unit, record.request_id
 
 
-def _first(tx: Tx, release: str, unit: str) -> bool:
+def _first(tx: Tx, release: str, unit: str, request: str) -> bool:
     box = tables.units
     name = unit[:256]
     if tx.execute(select(box.c.unit).where(box.c.release == release, box.c.unit == name)).first():
         return False
-    tx.execute(insert(box), {"release": release, "unit": name})
+    tx.execute(insert(box), {"release": release, "unit": name, "request": request})
     return True

@@ -6,6 +6,7 @@ the pipe when it is idle, by the kernel (PR_SET_PDEATHSIG) when it is stuck insi
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import signal
 import socket
@@ -71,7 +72,8 @@ def main(arguments: list[str]) -> int:
         except Exception as problem:  # noqa: BLE001  loading runs what a model brings along
             pipe.sendall(frame(Broken(describe(problem))))
             return 1
-        serve(pipe, executor)
+        with contextlib.suppress(ConnectionError):  # the server is gone
+            serve(pipe, executor)
     return 0
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import socket
+import subprocess
 import sys
-from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -152,7 +152,7 @@ class _Life(asyncio.Protocol):
         self._child = child
         self._inbox = Inbox()
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._process: Process
+        self._process: subprocess.Popen[bytes]
         self._transport: asyncio.Transport | None = None
 
     @classmethod
@@ -161,8 +161,10 @@ class _Life(asyncio.Protocol):
         ours, theirs = socket.socketpair()
         with theirs:
             descriptor = theirs.fileno()
-            life._process = await asyncio.create_subprocess_exec(
-                *command(descriptor), pass_fds=(descriptor,), stdin=DEVNULL, stdout=DEVNULL
+            # In this thread and at once: the child dies with the thread that started it (child.py), and a worker
+            # thread of a pool may end earlier than the server. Starting takes about a millisecond.
+            life._process = subprocess.Popen(  # noqa: ASYNC220
+                command(descriptor), pass_fds=(descriptor,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
         await asyncio.get_running_loop().create_unix_connection(lambda: life, sock=ours)
         try:
@@ -187,13 +189,11 @@ class _Life(asyncio.Protocol):
         """Make sure that the process is gone, and return its exit code."""
         if self._transport is not None:
             self._transport.abort()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._process.pid, signal.SIGKILL) if self._process.returncode is None else None
-        return await self._process.wait()
+        self._process.kill()
+        return await asyncio.to_thread(self._process.wait)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  what a stream socket gives
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         for message in self._inbox.feed(data):

@@ -16,6 +16,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import unquote_to_bytes
 
 import httptools
@@ -125,7 +126,7 @@ class Connection(asyncio.Protocol):
     # -- the transport calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # a server's transport is a full one
+        self._transport = cast("asyncio.Transport", transport)
         self.server.open.add(self)
         self.deadline = self.server.now + self._limits.idle_seconds
         if len(self.server.open) > self._limits.connections:

@@ -6,6 +6,7 @@ Ages are gathered in bins, the ratio of sums is the estimate, and whole blocks a
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,12 +47,12 @@ class Staleness:
 def staleness(
     observations: Sequence[AgedLoss], *, bin_days: float = 7.0, confidence: float = 0.9, seed: int = 0
 ) -> Staleness:
-    """The curve, with a two-sided band.
+    """The curve, with a two-sided band. The freshest model of each block is among the observations.
 
-    >>> seen = [AgedLoss(str(day), age, 1 + 0.01 * age, 1.0) for day in range(20) for age in (3.0, 10.0, 17.0)]
+    >>> seen = [AgedLoss(str(day), age, 0.97 + 0.01 * age, 1.0) for day in range(20) for age in (3.0, 10.0, 17.0)]
     >>> curve = staleness(seen)
     >>> [round(point.ratio, 2) for point in curve.points], round(curve.per_week, 2)
-    ([1.03, 1.1, 1.17], 0.07)
+    ([1.0, 1.07, 1.14], 0.07)
     """
     if not observations:
         return Staleness((), 0.0, 0.0, 0.0)
@@ -63,7 +64,10 @@ def staleness(
     draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)
     tails = ((1 - confidence) / 2, (1 + confidence) / 2)
     points = tuple(_point(found, index, draws, tails) for _, found in sorted(bins.items()))
-    weeks = np.asarray([seen.age_days / 7 for seen in observations])
+    youngest: dict[str, float] = defaultdict(lambda: math.inf)
+    for seen in observations:
+        youngest[seen.block] = min(youngest[seen.block], seen.age_days)
+    weeks = np.asarray([(seen.age_days - youngest[seen.block]) / 7 for seen in observations])
     gain = np.asarray([seen.loss - seen.freshest_loss for seen in observations])
     base = np.asarray([seen.freshest_loss for seen in observations])
     which = np.asarray([index[seen.block] for seen in observations])

@@ -285,6 +285,7 @@ units = Table(
     metadata,
     Column("release", String(64), primary_key=True),
     Column("unit", String(256), primary_key=True),
+    Column("request", String(128), nullable=False),
 )
 """Who was counted already in a release that sticks to a key: one observation each, by the first request."""
 

@@ -92,10 +92,10 @@ async def _read(request: Request) -> bytes | None:
     return bytes(body) if size <= BODY_LIMIT else None
 
 
-def application(services: Services, guard: tokens.Guard) -> Starlette:
+def application(api: Api) -> Starlette:
     """The whole of what the control process answers over HTTP."""
     app = Starlette()
-    app.mount("/", Api(services, guard))
+    app.mount("/", api)
     return app
 
 
@@ -104,17 +104,17 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
-    except OSError as problem_:
-        raise Unavailable(f"{host} is not an address of this machine ({problem_.strerror})") from problem_
+    except OSError as why:
+        raise Unavailable(f"{host} is not an address of this machine ({why.strerror})") from why
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen(128)
-    except OSError as problem_:
+    except OSError as why:
         listening.close()
         raise Unavailable(
-            f"port {port} on {host} cannot be used ({problem_.strerror}); stop what uses it or choose another"
-        ) from problem_
+            f"port {port} on {host} cannot be used ({why.strerror}); stop what uses it or choose another"
+        ) from why
     return listening
 
 
@@ -124,12 +124,12 @@ class ApiServer:
     def __init__(self, services: Services, host: str, port: int, token: str | None) -> None:
         if token is None:
             raise NotAllowed("the API is not served without a token; `trueline up` makes one in the state folder")
-        self._api = application(services, tokens.guard(token))
+        self._api = Api(services, tokens.guard(token))
         self._socket = bind(host, port)
         self.host = host
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
-            self._api,
+            application(self._api),
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -155,6 +155,7 @@ class ApiServer:
         self._server.should_exit = True
         self._thread.join(STOP_SECONDS)
         self._socket.close()
+        self._api.close()
 
     def _run(self) -> None:
         asyncio.run(self._server.serve(sockets=[self._socket]))

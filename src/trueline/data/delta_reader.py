@@ -1,0 +1,58 @@
+"""Reads of a Delta table that another process appends to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from trueline.errors import Unavailable
+
+
+class DeltaReader:
+    """One handle, brought up to the newest commit before every read; until the first commit the table is empty."""
+
+    def __init__(self, table: Path, schema: pl.Schema) -> None:
+        self._path = table
+        self._schema = schema
+        self._handle: DeltaTable | None = None
+
+    def read(self, *predicates: pl.Expr) -> pl.DataFrame:
+        """The rows that satisfy every predicate, in no order; those on `day` are answered from the partitions' names.
+
+        Raises:
+            Unavailable: the table is there and cannot be read.
+        """
+        try:
+            handle = self._newest()
+            if handle is None:
+                return pl.DataFrame(schema=self._schema)
+            frame = pl.scan_delta(handle).filter(*predicates).collect()
+        except (DeltaError, OSError, pl.exceptions.PolarsError) as problem:
+            self._handle = None
+            raise Unavailable(f"the table {self._path} cannot be read: {problem}") from problem
+        return frame.select(pl.col(name).cast(kind) for name, kind in self._schema.items())
+
+    def days(self) -> list[str]:
+        """The partitions there are, ascending, without reading any row."""
+        try:
+            handle = self._newest()
+            return [] if handle is None else sorted({str(one["day"]) for one in handle.partitions()})
+        except (DeltaError, OSError) as problem:
+            self._handle = None
+            raise Unavailable(f"the table {self._path} cannot be read: {problem}") from problem
+
+    def _newest(self) -> DeltaTable | None:
+        if self._handle is not None:
+            try:
+                self._handle.update_incremental()
+            except DeltaError:  # its log was cleaned up behind us, or the table was made anew
+                self._handle = None
+        if self._handle is None:
+            try:
+                self._handle = DeltaTable(self._path)
+            except TableNotFoundError:
+                return None
+        return self._handle

@@ -1,0 +1,174 @@
+"""`up` from the outside, with small children in place of the real ones."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from trueline.cli.up import children, choose
+from trueline.client import Client, servers
+from trueline.errors import Unavailable
+
+CONTROL = """
+import signal, sys, threading
+from pathlib import Path
+from trueline.security import tokens
+from trueline.settings import StateFolder
+from trueline.web.api.in_memory import InMemoryServices
+from trueline.web.server import serve_api
+stop = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stop.set())
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+token = tokens.read(StateFolder(Path(given["--state"])).token)
+serve_api(InMemoryServices(), given["--host"], int(given["--port"]), token, stop=stop)
+"""
+SERVE = """
+import http.server, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+class Alive(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/livez" else 404)
+        self.end_headers()
+    def log_message(self, *_): pass
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+http.server.ThreadingHTTPServer((given["--host"], int(given["--port"])), Alive).serve_forever()
+"""
+IDLE = "import time; time.sleep(600)"
+BROKEN = "import sys; sys.stderr.write('trueline.yaml, line 3: expected file.py:function\\n'); sys.exit(2)"
+
+DRIVER = """
+import sys
+from dataclasses import replace
+from trueline.cli import main, up
+real, code = up.children, {code!r}
+def small(*given, **options):
+    for spec in real(*given, **options):
+        yield replace(spec, command=(sys.executable, "-c", code.get(spec.name, code["idle"]), *spec.command[3:]))
+up.children = lambda *given, **options: list(small(*given, **options))
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+class Up:
+    def __init__(self, project, *options, code):
+        driver = DRIVER.format(code=code)
+        command = [sys.executable, "-c", driver, "up", "--project", str(project), "--json", *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def end(self):
+        out, err = self.process.communicate(timeout=30)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def start(project):
+    started = []
+
+    def begin(*options, control=CONTROL):
+        free = ("--control-port", "0", "--serve-port", "0")
+        code = {"control": control, "serve": SERVE, "idle": IDLE}
+        started.append(Up(project, *free, *options, code=code))
+        return started[-1]
+
+    yield begin
+    for up in started:
+        up.process.kill()
+        up.process.communicate()
+
+
+def test_it_tells_its_addresses_serves_and_ends_clean(start, state):
+    up = start()
+    told = json.loads(up.process.stdout.readline())
+    assert told["pid"] == up.process.pid
+    assert servers.read(state) == servers.Servers(**told)
+    assert state.servers.stat().st_mode & 0o777 == state.token.stat().st_mode & 0o777 == 0o600
+    with Client.connect(state) as client:
+        assert client.status().project == "example"
+    up.process.send_signal(signal.SIGTERM)
+    code, out, err = up.end()
+    assert (code, out) == (0, "")
+    assert err.endswith("stopped\n")
+    assert "Traceback" not in err
+    assert servers.read(state) is None
+    assert not servers.running(state)
+
+
+def test_a_second_up_on_the_same_state_folder_is_refused(start, state, trueline, project):
+    up = start()
+    told = json.loads(up.process.stdout.readline())
+    said = trueline("up", "--project", project, "--control-port", "0", "--serve-port", "0")
+    assert said.code == 1
+    assert (
+        said.err
+        == f"trueline: trueline is already up at {told['control']} on {state.root}; stop it, or choose another --state\n"
+    )
+    assert servers.read(state) is not None
+
+
+def test_a_killed_up_leaves_nothing_in_the_way(start, state):
+    first = start()
+    json.loads(first.process.stdout.readline())
+    first.process.kill()
+    first.process.wait()
+    assert servers.read(state) is not None
+    assert not Client.reachable(state)
+    second = start()
+    assert json.loads(second.process.stdout.readline())["pid"] == second.process.pid
+
+
+def test_a_port_in_use_is_one_sentence_before_anything_starts(trueline, project, state):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = trueline("up", "--project", project, "--control-port", port)
+    assert said.code == 6
+    assert said.err.startswith(f"trueline: port {port} on 127.0.0.1 cannot be used")
+    assert not servers.running(state)
+
+
+def test_a_project_that_control_refuses_ends_with_its_words(start, state):
+    code, out, err = start(control=BROKEN).end()
+    assert (code, out) == (2, "")
+    assert err.endswith("trueline: control cannot start: trueline.yaml, line 3: expected file.py:function\n")
+    assert not servers.running(state)
+
+
+def test_without_a_project_file_nothing_is_made(trueline, tmp_path):
+    assert trueline("up").code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_state_folder_is_one_sentence(trueline, project, state):
+    state.root.chmod(0o500)
+    said = trueline("up", "--project", project)
+    state.root.chmod(0o700)
+    assert said.code == 6
+    assert "make it writable" in said.err
+
+
+def test_a_state_folder_that_is_a_file_is_one_sentence(trueline, project, tmp_path):
+    (tmp_path / "file").touch()
+    said = trueline("up", "--project", project, "--state", tmp_path / "file" / "below")
+    assert said.code == 6
+    assert "cannot be written" in said.err
+
+
+def test_the_children_are_told_where_and_when():
+    specs = {spec.name: spec for spec in children("/s", "/p.yaml", "127.0.0.1", [1, 2], replay=True)}
+    assert set(specs) == {"ship", "control", "serve", "worker"}
+    assert all(spec.command[0] == sys.executable for spec in specs.values())
+    assert specs["serve"].command[-5:] == ("--host", "127.0.0.1", "--port", "2", "--replay")
+    assert "--replay" in specs["control"].command
+    assert "--replay" in specs["worker"].command
+    assert specs["ship"].wave > max(spec.wave for name, spec in specs.items() if name != "ship")
+
+
+def test_a_foreign_address_is_one_sentence():
+    with pytest.raises(Unavailable, match=r"port 0 on 192\.0\.2\.1"):
+        choose("192.0.2.1", 0)
+    with pytest.raises(Unavailable, match="not an address of this machine"):
+        choose("no.such.host.invalid", 0)
