@@ -39,8 +39,8 @@ def answered_by_the_child(server):
 
 def test_a_child_answers_batches(serve):
     server = serve({1: "child"}, table())
-    rows = [row(x) for x in range(500)]
-    assert server.post("/predict", {"instances": rows}).json["predictions"] == [x * 100 for x in range(500)]
+    rows = [row(x) for x in range(400)]
+    assert server.post("/predict", {"instances": rows}).json["predictions"] == [x * 100 for x in range(400)]
     (record,) = server.records(PredictionRecord)
     assert record.outcome == "answered"
     assert record.exec_us >= 0

@@ -42,7 +42,10 @@ def test_the_same_label_again_is_accepted_again_under_its_own_id(serve):
         ({"prediction_id": "a", "value": None}, "Expected `bool | float`, got `null` - at `$.value`"),
         ({"prediction_id": "a", "value": "late"}, "Expected `bool | float`, got `str` - at `$.value`"),
         ({"prediction_id": 3, "value": 1}, "Expected `str`, got `int` - at `$.prediction_id`"),
-        ({"prediction_id": "a", "value": 1, "revision": 2**70}, "Integer value out of range"),
+        (
+            {"prediction_id": "a", "value": 1, "revision": 2**70},
+            "Expected `int` <= 4611686018427387904 - at `$.revision`",
+        ),
         (b'{"prediction_id": "a", "value": 1e999}', "Number out of range"),
         (b'{"labels": [{"prediction_id"', "Input data was truncated"),
         (b"", "Input data was truncated"),

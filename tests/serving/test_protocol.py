@@ -106,7 +106,9 @@ def test_an_offer_to_upgrade_is_ignored(serve):
     server = serve(wanted=table())
     offer = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__")
     assert statuses(server.raw(b"GET /livez HTTP/1.1\r\n" + b"\r\n".join(offer) + b"\r\n\r\n")) == [200]
+    assert statuses(server.raw(post(BODY, *offer) + post(BODY, *offer) + post())) == [200] * 3
     assert ANSWER in server.raw(post(BODY, *offer))
+    assert statuses(server.raw(b"CONNECT there:443 HTTP/1.1\r\n\r\n", half_close=False)) == [405]
 
 
 def test_head_is_answered_without_a_body(serve):

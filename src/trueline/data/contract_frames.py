@@ -105,7 +105,7 @@ def _evaluate(frame: pl.DataFrame, rules: list[Rule]) -> pl.DataFrame:
 def _problems(frame: pl.DataFrame, contract: Contract, rule: Rule, rows: pl.Series) -> list[str | None]:
     column = contract.column(rule.column)
     check = contracts.compile_column(column) if rule.level is Level.error else contracts.compile_doubts(column)
-    return [check(value) for value in frame[rule.column].gather(rows)]
+    return [check(value) for value in frame[rule.column].gather(rows).to_list()]
 
 
 def _rules(frame: pl.DataFrame, contract: Contract) -> Iterator[Rule]:
@@ -120,7 +120,7 @@ def _rules(frame: pl.DataFrame, contract: Contract) -> Iterator[Rule]:
         yield Rule(column.name, Level.error, refused)
         if not column.strict and saying.doubts:
             yield Rule(column.name, Level.warning, ~refused & doubted)
-        if column.unique:
+        if column.unique and not frame[column.name].dtype.is_nested():
             again = pl.col(column.name).is_not_null() & ~pl.col(column.name).is_first_distinct()
             yield Rule(column.name, Level.error if column.strict else Level.warning, again, AGAIN)
     for violation in contract.check_names(frame.columns):
@@ -170,8 +170,8 @@ class _Saying:
                 broken = NEVER
             case Kind.datetime if isinstance(dtype, pl.Datetime):
                 broken = NEVER
-            case Kind.datetime if dtype == pl.String:
-                broken = it.is_in(self._no_times)
+            case Kind.datetime if dtype in TEXTS:
+                broken = it.cast(pl.String).is_in(self._no_times)
         return broken
 
     @cached_property
@@ -234,6 +234,6 @@ def _float_inside(bound: float, towards: float) -> float:
     try:
         near = float(bound)
     except OverflowError:
-        return math.copysign(math.inf, bound)
+        return math.inf if bound > 0 else -math.inf
     passed = near < bound if towards > 0 else near > bound
     return math.nextafter(near, towards) if passed else near

@@ -66,8 +66,8 @@ def _cast_column(values: pl.Series, column: Column) -> pl.Series:
     target, dtype = DTYPES[column.kind], values.dtype
     if dtype == target and column.kind not in FLOATS:
         return values
-    if dtype == pl.Null:
-        return values.cast(target)
+    if values.null_count() == values.len():
+        return pl.Series(values.name, [None], dtype=target).new_from_index(0, values.len())
     made: pl.Series | None = None
     if column.kind is Kind.integer and dtype.is_numeric():
         made = values.cast(pl.Int64, strict=False)
@@ -92,11 +92,11 @@ def _timestamps(values: pl.Series) -> pl.Series | None:
         return zoned.cast(TIMESTAMP)
     if dtype == pl.Date:
         return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    if dtype == pl.String:
+    if dtype in (pl.String, pl.Categorical, pl.Enum):
         check = contracts.compile_column(Column("", Kind.datetime))
         texts = [text for text in values.drop_nulls().unique() if check(text) is None]
         meanings = {text: as_utc(datetime.fromisoformat(text)) for text in texts}
-        return values.replace_strict(meanings, default=None, return_dtype=TIMESTAMP)
+        return values.cast(pl.String).replace_strict(meanings, default=None, return_dtype=TIMESTAMP)
     return None
 
 
@@ -107,7 +107,7 @@ def write(path: Path, contract: Contract) -> None:
         lines = yaml.dump(
             contracts.column_to_dict(column), Dumper=_Dumper, sort_keys=False, width=118, allow_unicode=True
         )
-        first, *rest = lines.splitlines()
+        first, *rest = lines.rstrip("\n").split("\n")
         text += "\n".join([f"- {first}", *(f"  {line}" for line in rest)]) + "\n"
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(text, encoding="utf-8")
@@ -132,11 +132,17 @@ def read(path: Path) -> Contract:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Lists (of categories) on one line, blocks otherwise."""
+    """Lists (of categories) on one line, and what cannot be seen in a text escaped."""
 
 
 _Dumper.add_representer(
     list, lambda dumper, values: dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=True)
+)
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"'
+    ),
 )
 
 
@@ -210,8 +216,4 @@ class _Reader:
 
 
 def _construct(node: yaml.Node) -> Any:
-    loader = yaml.SafeLoader("")
-    try:
-        return loader.construct_object(node, deep=True)
-    finally:
-        loader.dispose()
+    return yaml.constructor.SafeConstructor().construct_object(node, deep=True)

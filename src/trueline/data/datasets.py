@@ -30,7 +30,7 @@ from trueline.errors import InvalidData
 ORIGIN, PREDICTION, ROW = "_origin", "_prediction_id", "_row"
 SOURCE, FEEDBACK = "source", "feedback"
 
-COMPACT_EVERY = 64
+COMPACT_EVERY = 32
 """versions: each append is a small file, and many of them are slow to read."""
 
 

@@ -19,18 +19,28 @@ NOTHING = "0" * 64
 MODULUS = 2**256
 SLICE = 65_536
 
+TYPES = {
+    pl.Int64: "integer",
+    pl.Float32: "float32",
+    pl.Float64: "float64",
+    pl.String: "string",
+    pl.Boolean: "boolean",
+    pl.Datetime: "datetime",
+}
+"""Our names for the types, for a library's names change."""
+
 _COMPACT = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def of_frame(frame: pl.DataFrame) -> str:
-    """Names, types and values, in the frame's order of columns and rows.
+    """Names, types (those of a contract) and values, in the frame's order of columns and rows.
 
     >>> of_frame(pl.DataFrame({"a": [1, None]})) == of_frame(pl.DataFrame({"a": [1, 0]}))
     False
     """
     whole = hashlib.sha256()
     for column in frame.iter_columns():
-        whole.update(json.dumps([column.name, str(column.dtype), column.len()]).encode())
+        whole.update(json.dumps([column.name, TYPES[column.dtype.base_type()], column.len()]).encode())
         for part in column.to_frame().iter_slices(SLICE):
             _add_values(whole, part.to_series())
     return whole.hexdigest()

@@ -18,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from trueline.data.timestamps import parse_timestamps
+from trueline.data.timestamps import TIMESTAMP, parse_timestamps
 from trueline.errors import InvalidData
 
 CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
@@ -31,13 +31,13 @@ NOTHING = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 def read_source(root: Path, source: str) -> pl.DataFrame:
     """All rows of the source, `root` being where its relative path starts."""
     if (function := FUNCTION.match(source)) is not None:
-        frame = _from_function(root, source, function["file"], function["name"])
+        frame = _plain(_from_function(root, source, function["file"], function["name"]))
     else:
-        frames = {path: _read_file(root, path) for path in _files(root, source)}
+        frames = {path: _plain(_read_file(root, path)) for path in _files(root, source)}
         frame = _together(root, frames) if len(frames) > 1 else next(iter(frames.values()))
     if frame.height == 0 or frame.width == 0:
         raise InvalidData(f"the source {source} has no rows; a model cannot be trained on nothing")
-    return _plain(frame)
+    return frame
 
 
 def fingerprint(root: Path, source: str) -> str | None:
@@ -114,19 +114,31 @@ def _numbers_with_gaps(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _together(root: Path, frames: dict[Path, pl.DataFrame]) -> pl.DataFrame:
-    """Rows of several files; a column may be integer in one and float in another, or absent in some."""
+    """Rows of several files; a column may be absent or empty in some, and whole numbers in one, fractions in another."""
+    seen: dict[str, tuple[Path, str]] = {}
+    for path, frame in frames.items():
+        empty = [name for name in frame.columns if frame[name].null_count() == frame.height]
+        frames[path] = frame.with_columns(pl.col(empty).cast(pl.Null)) if empty else frame
+        for name in frame.columns:
+            if name in empty:
+                continue
+            holds = _holds(frame[name].dtype)
+            first, before = seen.setdefault(name, (path, holds))
+            if holds != before:
+                raise InvalidData(
+                    f"column '{name}' holds {before} in {_shown(root, first)} and {holds} in {_shown(root, path)}; "
+                    "the files of one source must agree"
+                )
     try:
         return pl.concat(frames.values(), how="diagonal_relaxed")
     except pl.exceptions.PolarsError as problem:
-        first, *others = frames
-        for other in others:
-            for name, dtype in frames[other].schema.items():
-                if frames[first].schema.get(name, dtype) != dtype:
-                    raise InvalidData(
-                        f"column '{name}' is {frames[first].schema[name]} in {_shown(root, first)} and {dtype} in "
-                        f"{_shown(root, other)}; files of one source must agree"
-                    ) from problem
-        raise InvalidData(f"the files of the source do not fit together: {problem}") from problem
+        raise InvalidData(f"the files of the source do not fit together ({problem})") from problem
+
+
+def _holds(dtype: pl.DataType) -> str:
+    if dtype.is_numeric():
+        return "numbers"
+    return {pl.String: "text", pl.Boolean: "booleans", pl.Datetime: "times"}.get(dtype.base_type(), str(dtype))
 
 
 def _from_function(root: Path, source: str, file: str, name: str) -> pl.DataFrame:
@@ -188,6 +200,10 @@ def _plain(frame: pl.DataFrame) -> pl.DataFrame:
             parsed = parse_timestamps(frame[name])
             if parsed is not None:
                 changed.append(parsed)
+        elif isinstance(dtype, pl.Datetime):
+            if dtype != TIMESTAMP:
+                zoned = frame[name].dt.replace_time_zone("UTC") if dtype.time_zone is None else frame[name]
+                changed.append(zoned.cast(TIMESTAMP))
         elif isinstance(dtype, pl.Date):
             changed.append(frame[name].cast(pl.Datetime("us")).dt.replace_time_zone("UTC"))
         elif isinstance(dtype, pl.Categorical | pl.Enum | pl.Time):

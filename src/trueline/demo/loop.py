@@ -68,7 +68,7 @@ class Replay:
             began = time.monotonic()
             flights, landed = departures.get(now, []), landings.get(now, [])
             if flights:
-                self._ask([flight for flight in flights if flight.scheduled < self.until])
+                self._ask(flights)
             if landed:
                 self._label(landed)
             if flights or landed or now.hour == 0:
@@ -98,13 +98,13 @@ class Replay:
         self.watcher.ticked(now)
 
     def _look(self) -> None:
-        while page := self.client.events(after=self._seen, limit=EVENT_PAGE):
-            if not page.items:
-                return
+        whole = True
+        while whole:
+            page = self.client.events(after=self._seen, limit=EVENT_PAGE)
             for event in page.items:
                 self.events.append(event)
                 self.watcher.happened(event)
-            self._seen = page.next
+            self._seen, whole = page.next, len(page.items) == EVENT_PAGE
 
     def _ask(self, flights: Sequence[Flight]) -> None:
         groups = list(together(flights))

@@ -68,9 +68,9 @@ def command(
     report_path.parent.mkdir(parents=True, exist_ok=True)
     report_path.write_text(report.page(year, staleness), encoding="utf-8")
     told = Console(file=sys.stderr)
-    told.print(f"report: {report_path}")
+    told.print(f"report: {report_path}", soft_wrap=True)
     if left is not None:
-        told.print(left)
+        told.print(left, soft_wrap=True, highlight=False)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.encode(year.as_dict()) + b"\n")
         sys.stdout.flush()
@@ -89,7 +89,7 @@ def live_through(
         server = Server(work)
         finished = False
         try:
-            ledger = books(drawn)  # while the server comes up
+            ledger = books(drawn, until)  # while the server comes up
             year, staleness = _replay(work, server, ledger, until=until, tick=tick, pace=pace, began=began)
             finished = True
         finally:
@@ -102,10 +102,12 @@ def live_through(
     return year, staleness, left
 
 
-def books(drawn: Flights) -> Ledger:
-    """The ledger, with what the two other policies would have answered."""
+def books(drawn: Flights, until: datetime = END) -> Ledger:
+    """The ledger of the flights before `until`, with what the two other policies would have answered."""
     fit = compare.fit_function(project_folder())
-    return Ledger(drawn.served, compare.frozen(drawn, fit), compare.monthly(drawn, fit))
+    asked = [flight for flight in drawn.served if flight.scheduled < until]
+    frozen, monthly = compare.frozen(drawn, fit), compare.monthly(drawn, fit)
+    return Ledger(asked, frozen[: len(asked)], monthly[: len(asked)])
 
 
 def _replay(

@@ -158,7 +158,7 @@ def _planted(year: Year) -> str:
         if release is not None and release.state == "rolled_back":
             took = "" if release.rollback_ms is None else f" in {release.rollback_ms:.0f} ms"
             told.append(
-                f"<b>Rolled back{took}</b> after {release.requests_answered} requests. {escape(release.reason)}"
+                f"<b>Rolled back{took}</b> after {release.requests_answered} requests. {escape(year.why_back(release))}"
             )
         items.append(f"<li>{'<br>'.join(told)}</li>")
     return f"<ul class=planted>{''.join(items)}</ul>"

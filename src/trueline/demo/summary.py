@@ -116,9 +116,14 @@ class Year:
                     "version": release.version,
                     "requests_answered": release.requests_answered,
                     "rollback_ms": release.rollback_ms,
-                    "reason": release.reason,
+                    "reason": self.why_back(release),
                 }
         return None
+
+    def why_back(self, release: ReleaseView) -> str:
+        """The sentence of the rollback; the release's own reason is why it was started."""
+        told = (event.reason for event in self.events if event.ref == release.id and event.kind == "release.roll_back")
+        return next(told, release.reason)
 
 
 def reference(events: Sequence[EventView], incident: IncidentView) -> float:

@@ -18,20 +18,16 @@ from trueline.control.rounds import Round
 from trueline.domain.blocks import Block
 from trueline.domain.gates import Gate
 from trueline.domain.releases import Release, ReleaseState
-from trueline.domain.runs import Purpose
-from trueline.domain.versions import Version, VersionState
-from trueline.monitoring import decide, rehearsal
+from trueline.domain.versions import VersionState
+from trueline.monitoring import decide, rehearsal, scenes
 from trueline.monitoring.decide import Advice, Change, MonitorPolicy, MonitorState, Reference
-from trueline.monitoring.rehearsal import PairedLoss, Refit, RehearsalBlock, RehearsalPolicy, RehearsalState
-from trueline.stats.staleness import AgedLoss
+from trueline.monitoring.rehearsal import RehearsalPolicy, RehearsalState
 from trueline.store import rows, tables
 from trueline.store.engine import Tx
 
 DAY = timedelta(days=1)
 FIRST_BLOCKS = 7
 """A champion without held-out blocks is promised what it does in its first week."""
-REMEMBERED = 4000
-"""Observations kept for the staleness curve."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,6 @@ class Memory:
     rehearsal: RehearsalState | None = None
     promised: Reference | None = None
     first_blocks: tuple[float, ...] = ()  # of the first champion, while nothing is promised yet
-    ages: tuple[AgedLoss, ...] = ()
     totals: dict[str, int] = field(default_factory=dict)
 
 
@@ -132,68 +127,12 @@ def _totals(totals: dict[str, int], evidence: dict[str, Any]) -> dict[str, int]:
 
 def _rehearse(tx: Tx, project: str, memory: Memory, block: Block) -> Memory:
     """Bet on this block's pairs, every model in it fixed before it began."""
-    began = datetime.fromisoformat(block.day).replace(tzinfo=UTC)
-    champion = _champion_at(tx, project, began)
-    if champion is None:
+    scene = scenes.of_block(tx, project, block)
+    if scene is None:
         return memory
-    versions = rows.find(tx, Version, tables.versions.c.project == project)
-    refits = tuple(
-        Refit(version.number, version.trained_to, version.created_at)
-        for version in versions
-        if version.purpose in (Purpose.rehearsal, Purpose.alert) and version.state is not VersionState.rejected
-    )
-    pairs = tuple(
-        PairedLoss(pair["a"], pair["b"], pair["n"], pair["loss_a"], pair["loss_b"])
-        for pair in (block.evidence or {}).get("pairs", ())
-        if pair["n"]
-    )
     policy = RehearsalPolicy()
     state = memory.rehearsal or RehearsalState.begin(policy)
-    scene = RehearsalBlock(block.day, began, champion, refits, pairs)
-    ages = _ages(scene, {version.number: version.trained_to for version in versions})
-    return replace(memory, rehearsal=rehearsal.update(state, scene, policy), ages=(*memory.ages, *ages)[-REMEMBERED:])
-
-
-def _ages(scene: RehearsalBlock, trained_to: dict[int, datetime]) -> list[AgedLoss]:
-    """Every model beside the freshest refit of the block, itself included: the curve passes through 1 at its age."""
-    ready = [refit for refit in scene.refits if refit.ready_at <= scene.began]
-    if not ready:
-        return []
-    freshest = max(ready, key=lambda refit: (refit.trained_to, refit.version)).version
-    found: list[AgedLoss] = []
-    own: float | None = None
-    for pair in scene.pairs:
-        if freshest not in (pair.left, pair.right):
-            continue
-        older, loss, base = (
-            (pair.left, pair.left_loss, pair.right_loss)
-            if pair.right == freshest
-            else (pair.right, pair.right_loss, pair.left_loss)
-        )
-        own = base
-        found.append(AgedLoss(scene.day, (scene.began - trained_to[older]) / DAY, loss, base))
-    if own is not None:
-        found.append(AgedLoss(scene.day, (scene.began - trained_to[freshest]) / DAY, own, own))
-    return [seen for seen in found if seen.age_days >= 0]
-
-
-def _champion_at(tx: Tx, project: str, moment: datetime) -> int | None:
-    """The version that had the traffic at a moment: of the newest promotion before it that still held then."""
-    box = tables.events
-    kinds = ("release.promote", "release.roll_back", "route.hold")
-    found = tx.execute(
-        box.select()
-        .where(box.c.project == project, box.c.kind.in_(kinds), box.c.at <= moment)
-        .order_by(box.c.id.desc())
-    ).all()
-    for row in found:
-        if row.kind == "release.promote":
-            return int(row.detail["version"])
-        if row.kind == "release.roll_back" and row.detail.get("crowned"):
-            return int(row.detail["from"])
-        if row.kind == "route.hold" and row.detail.get("version"):
-            return int(row.detail["version"])
-    return None
+    return replace(memory, rehearsal=rehearsal.update(state, scene, policy))
 
 
 def _watch(tx: Tx, context: Context, memory: Memory, block: Block) -> Memory:
@@ -206,9 +145,7 @@ def _watch(tx: Tx, context: Context, memory: Memory, block: Block) -> Memory:
         first = (*memory.first_blocks, loss)
         done = decide.reference(first) if len(first) >= FIRST_BLOCKS else None
         return replace(memory, first_blocks=first, promised=done)
-    champion = _champion_at(tx, project, datetime.fromisoformat(block.day).replace(tzinfo=UTC)) or _champion(
-        tx, project
-    )
+    champion = scenes.champion_at(tx, project, scenes.began(block)) or _champion(tx, project)
     decision = decide.observe(memory.monitor, champion, loss, promised, policy_of(context))
     reading = rehearsal.read(memory.rehearsal) if memory.rehearsal else None
     if decision.verdict is Change.opens:

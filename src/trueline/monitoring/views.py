@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trueline.control.context import Context
-from trueline.monitoring import loop, rehearsal
+from trueline.domain.blocks import Block
+from trueline.monitoring import loop, rehearsal, scenes
 from trueline.stats.freshness import Freshness
 from trueline.stats.staleness import AgePoint
 from trueline.stats.staleness import staleness as curve_of
+from trueline.store import rows, tables
 from trueline.store.engine import Tx
+
+REMEMBERED = 400
+"""Days that the staleness curve is drawn from."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,12 @@ def freshness(tx: Tx, context: Context) -> Process | None:
 def staleness(tx: Tx, context: Context) -> StalenessReport:
     """Loss against model age, with its band, and what both processes say."""
     memory = loop.recall(tx, context.project.name)
-    if memory.rehearsal is None or not memory.ages:
+    box = tables.blocks
+    judged = rows.find(tx, Block, box.c.project == context.project.name, newest=True, limit=REMEMBERED)
+    ages = scenes.ages(tx, context.project.name, judged)
+    if memory.rehearsal is None or not ages:
         return StalenessReport("no refit was rehearsed on labelled days yet", (), None, None)
-    curve = curve_of(memory.ages)
+    curve = curve_of(ages)
     reason = rehearsal.read(memory.rehearsal).reason
     return StalenessReport(
         f"a model loses {curve.per_week:.1%} a week (between {curve.low:.1%} and {curve.high:.1%}); {reason}",

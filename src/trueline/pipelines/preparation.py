@@ -110,7 +110,7 @@ def ingest(context: Context) -> tuple[Contract, Datasets]:
     with context.store.read() as tx:
         unchanged = mark is not None and meta.get(tx, key) == mark
     if unchanged and path.exists() and table.newest() is not None:
-        return contract_io.read(path), table
+        return agreed(contract_io.read(path), context), table
     frame = sources.read_source(context.root, project.data.source)
     contract = _contract(context, path, frame)
     enforced = enforce(contract_io.cast(frame, contract), contract)
@@ -155,7 +155,7 @@ def record(context: Context, table: Datasets) -> Written:
 def _contract(context: Context, path: Path, frame: pl.DataFrame) -> Contract:
     declared, data = context.project.contract, context.project.data
     if path.exists():
-        return contract_io.read(path)
+        return agreed(contract_io.read(path), context)
     if not declared.infer:
         raise InvalidData(
             f"there is no {CONTRACT} and the project file says contract: {{infer: false}}; write one or let it be inferred"
@@ -174,6 +174,19 @@ def _contract(context: Context, path: Path, frame: pl.DataFrame) -> Contract:
             f"inferred from {frame.height} rows and written to {CONTRACT}; review it and keep it under version control"
         )
         tx.record("contract.infer", CONTRACT, project=context.project.name, actor=context.actor, reason=reason)
+    return contract
+
+
+def agreed(contract: Contract, context: Context) -> Contract:
+    """The contract, provided that its roles are those of the project file."""
+    data = context.project.data
+    for role, named in ((Role.target, data.target), (Role.time, data.time), (Role.entity, data.entity)):
+        found = next((column.name for column in contract.of(role)), None)
+        if found != named:
+            raise InvalidData(
+                f"trueline.yaml names {named or 'no column'} as {role}, {CONTRACT} has {found or 'none'}; "
+                f"correct one of them, or delete {CONTRACT} to have it inferred again"
+            )
     return contract
 
 

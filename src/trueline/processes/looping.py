@@ -56,6 +56,7 @@ def rounds(step: Callable[[], bool], wait: Callable[[float], object], stopping: 
 def log_to_stderr() -> None:
     """One line per message, with the time in UTC."""
     logging.Formatter.converter = time.gmtime
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # its plug-ins announce themselves at every start
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO,

@@ -27,12 +27,18 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--state", type=Path, required=True, help="the state folder (.trueline)")
     parser.add_argument("--replica", default="r0", help="name of this process; its journal is journal/<replica>/")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; beyond loopback a token is needed")
-    parser.add_argument("--port", type=int, default=8080, help="0 takes any free port and prints it")
+    parser.add_argument("--port", type=_port, default=8080, help="0 takes any free port and prints it")
     parser.add_argument("--replay", action="store_true", help="let requests say when they happened")
     parser.add_argument(
         "--deadline", type=float, default=Limits.batch_seconds, help="seconds for a batch in a child process"
     )
     return parser.parse_args(given)
+
+
+def _port(text: str) -> int:
+    if not 0 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port: those go from 0 to 65535")
+    return int(text)
 
 
 async def _serve(config: Config) -> None:

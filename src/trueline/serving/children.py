@@ -58,6 +58,7 @@ class Child:
         self._limits = limits
         self._restarted = restarted
         self._life: _Life | None = None  # of the process that is ready; None while there is none
+        self._ending: _Life | None = None  # of the process that is being replaced
         self._restart: asyncio.Task[None] | None = None
         self._number = 0
         self._batch: tuple[int, Batch, Done] | None = None
@@ -88,8 +89,9 @@ class Child:
                 await self._restart
         life, self._life = self._life, None
         self._settle(Scored("failed", None, "the version was unloaded", 0))
-        if life is not None:
-            await life.end()
+        for one in (life, self._ending):
+            if one is not None:
+                await one.end()
 
     def received(self, message: FromChild) -> None:
         """Called by the pipe for each answer."""
@@ -122,7 +124,9 @@ class Child:
 
     async def _start_again(self, life: _Life | None, why: str) -> None:
         if life is not None:
+            self._ending = life
             code = await life.end()
+            self._ending = None
             log.warning("version process %s restarted: %s (%s)", life.pid, why, _how_it_ended(code))
         pause = FIRST_PAUSE
         while True:

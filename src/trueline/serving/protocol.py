@@ -27,6 +27,8 @@ from trueline.serving.responses import CONTINUE, JSON, Header, headers_for, prob
 
 log = logging.getLogger(__name__)
 
+SLICE = 16_384  # bytes parsed before the limits are looked at again
+
 
 @dataclass(slots=True)
 class Request:
@@ -120,7 +122,8 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         self._refused = False  # nothing more is read from this sender
         self._continue_due = False
-        self._paused = False  # not read at the moment: he sends faster than he reads or we answer
+        self._backlog = b""  # received and not parsed yet
+        self._paused = False  # nothing is read or parsed at the moment: he sends faster than he reads or we answer
         self._clogged = False  # he does not read
 
     # -- the transport calls
@@ -138,16 +141,31 @@ class Connection(asyncio.Protocol):
         self._queue.clear()
 
     def data_received(self, data: bytes) -> None:
+        if self._backlog or len(data) > SLICE:
+            self._backlog += data
+            if not self._paused:
+                self._work_off()
+        elif not self._refused:
+            self._feed(data)
+
+    def _work_off(self) -> None:
+        """Parse what is there, as long as the answers keep up: a chunk can hold thousands of small requests."""
+        while self._backlog and not self._refused:
+            if self._clogged or len(self._queue) >= self._limits.pipelined:
+                self._pause()
+                return
+            data, self._backlog = self._backlog[:SLICE], self._backlog[SLICE:]
+            self._feed(data)
         if self._refused:
-            return
+            self._backlog = b""
+        self._resume_reading()
+
+    def _feed(self, data: bytes) -> None:
         began = self._in_head
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:  # we speak HTTP/1.1 only; an offer may be ignored
-            rest = data[upgrade.args[0] :] if upgrade.args else b""
-            self._parser = httptools.HttpRequestParser(self)
-            if rest and not self._refused:
-                self.data_received(rest)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :] if offer.args else b"")
             return
         except httptools.HttpParserError as broken:
             if not self._refused:
@@ -157,8 +175,21 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
             if self._head_bytes > self._limits.head_bytes:
                 self._refuse(431, f"request line and headers exceed {self._limits.head_bytes} bytes")
-        if len(self._queue) >= self._limits.pipelined:
-            self._pause()
+
+    def _decline(self, rest: bytes) -> None:
+        """An offer to upgrade made the parser stop after the headers: parse the request again without the offer."""
+        if self._refused:
+            return
+        method = self._parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(405, "CONNECT is for proxies; this is a model server")
+            return
+        version = self._parser.get_http_version().encode()
+        kept = [name for name in self._headers if name not in (b"upgrade", b"connection", b"http2-settings")]
+        head = b"".join([b"%b: %b\r\n" % (name, self._headers[name]) for name in kept])
+        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self._url, version, head)
+        self._parser = httptools.HttpRequestParser(self)
+        self._feed(head + rest)
 
     def eof_received(self) -> bool:
         """Answer what is complete, then close; a request cut off in the middle gets nothing."""
@@ -175,7 +206,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._clogged = False
-        self.deadline = math.inf if self._queue else self.server.now + self._limits.idle_seconds
+        limits = self._limits
+        self._due_in(math.inf if self._queue else limits.body_seconds if self._receiving else limits.idle_seconds)
         self._resume()
 
     # -- the parser calls
@@ -188,7 +220,7 @@ class Connection(asyncio.Protocol):
         self._headers = {}
         self._head_bytes = self._body_bytes = 0
         self._body = []
-        self.deadline = self.server.now + self._limits.head_seconds
+        self._due_in(self._limits.head_seconds)
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -198,7 +230,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        if self._refused:
+        if self._refused or self._parser.should_upgrade():
             return
         headers = self._headers
         size = len(self._url) + sum(map(len, headers)) + sum(map(len, headers.values()))
@@ -209,7 +241,7 @@ class Connection(asyncio.Protocol):
         if length is not None and int(length) >= self._limits.body_bytes:
             self._too_large()
         elif length is not None or b"transfer-encoding" in headers:
-            self.deadline = self.server.now + self._limits.body_seconds
+            self._due_in(self._limits.body_seconds)
             if headers.get(b"expect", b"").lower() == b"100-continue" and not self._refused:
                 self._continue_due = True
                 self._invite()
@@ -225,7 +257,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._receiving = self._in_head = self._continue_due = False
-        if self._refused:
+        if self._refused or self._parser.should_upgrade():
             return
         parser = self._parser
         method = parser.get_method().decode("ascii", "replace")
@@ -238,7 +270,7 @@ class Connection(asyncio.Protocol):
         self._queue.append(exchange)
         if exchange.last:
             self._refused = True
-        self.deadline = math.inf
+        self._due_in(math.inf)
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
         try:
@@ -261,14 +293,14 @@ class Connection(asyncio.Protocol):
         if not queue:
             if self._continue_due:
                 self._invite()
-            if not self._receiving and not self._clogged:
-                self.deadline = self.server.now + self._limits.idle_seconds
+            if not self._receiving:
+                self._due_in(self._limits.idle_seconds)
         if self._paused:
             self._resume()
 
     def overdue(self) -> None:
         """The sweep found the deadline passed."""
-        if self._receiving and not self._refused:
+        if self._receiving and not self._refused and not self._clogged:
             part = "headers" if self._in_head else "body"
             self._refuse(408, f"the {part} of the request did not arrive in time")
         else:
@@ -307,7 +339,8 @@ class Connection(asyncio.Protocol):
         if self._transport.can_write_eof():
             self._transport.write_eof()
             self.deadline = self.server.now + self._limits.linger_seconds
-            self._resume()  # his end of stream must be seen
+            self._paused = False
+            self._resume_reading()  # his end of stream must be seen
         else:
             self._transport.close()
 
@@ -317,15 +350,23 @@ class Connection(asyncio.Protocol):
             self._continue_due = False
             self._transport.write(CONTINUE)
 
+    def _due_in(self, seconds: float) -> None:
+        if not self._clogged:  # then he must read, before anything else counts
+            self.deadline = self.server.now + seconds
+
     def _pause(self) -> None:
         if not self._paused and not self._transport.is_closing():
             self._paused = True
             self._transport.pause_reading()
 
     def _resume(self) -> None:
-        fits = not self._clogged and len(self._queue) < self._limits.pipelined
-        if self._paused and fits and not self._transport.is_closing():
+        """Go on when the answers have caught up: first with the backlog, at the next turn, then with the socket."""
+        if self._paused and not self._clogged and len(self._queue) < self._limits.pipelined:
             self._paused = False
+            asyncio.get_running_loop().call_soon(self._work_off)
+
+    def _resume_reading(self) -> None:
+        if not self._paused and not self._transport.is_closing() and not self._transport.is_reading():
             self._transport.resume_reading()
 
 

@@ -127,15 +127,25 @@ class Versions:
             await loaded.lane.drain_shadows()
 
     async def _swap(self, table: RouteTable) -> RouteTable:
-        by_version = {route.version: await self._ready(route) for route in table.routes}
-        for version, loaded in by_version.items():
-            self._loaded.pop(version, None)
-            self._loaded[version] = loaded
+        by_version = await self._ready_all(table)
+        replaced = [old for one in by_version.values() if (old := self._loaded.pop(one.version, one)) is not one]
+        self._loaded.update(by_version)
         self.standing = Standing(table, by_version)
         if self._keep is not None:
             _write(self._keep, table)
-        await self._let_go()
+        await self._let_go(replaced)
         return table
+
+    async def _ready_all(self, table: RouteTable) -> dict[int, Loaded]:
+        """Every version of the table, loaded side by side; if one cannot be, none is kept that was not there."""
+        found = await asyncio.gather(*(self._ready(route) for route in table.routes), return_exceptions=True)
+        loaded = [one for one in found if isinstance(one, Loaded)]
+        if len(loaded) < len(found):
+            for one in loaded:
+                if self._loaded.get(one.version) is not one:
+                    await one.runner.close()
+            raise next(one for one in found if isinstance(one, BaseException))
+        return {one.version: one for one in loaded}
 
     async def _ready(self, route: Route) -> Loaded:
         known = self._loaded.get(route.version)
@@ -162,13 +172,15 @@ class Versions:
             ),
         )
 
-    async def _let_go(self) -> None:
-        """Unload what left the table longest ago and has nothing to do."""
+    async def _let_go(self, replaced: Sequence[Loaded]) -> None:
+        """Unload what was replaced (the same number with other content), and what left the table longest ago."""
         retired = [one for one in self._loaded.values() if one.version not in self.standing.by_version]
-        for loaded in retired[: max(0, len(retired) - self._limits.warm_versions)]:
-            if loaded.lane.idle:
-                del self._loaded[loaded.version]
-                await loaded.runner.close()
+        too_many = retired[: max(0, len(retired) - self._limits.warm_versions)]
+        for loaded in [one for one in too_many if one.lane.idle]:
+            del self._loaded[loaded.version]
+            await loaded.runner.close()
+        for loaded in replaced:
+            await loaded.runner.close()
 
 
 def loader(scoreboard: Scoreboard, limits: Limits, metrics: Metrics) -> Load:

@@ -1,0 +1,1 @@
+"""Brings the journal of one server to the predictions and labels tables, each record exactly once."""

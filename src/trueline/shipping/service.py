@@ -34,11 +34,13 @@ class Service:
         self._admin = state.socket(f"serve-{replica}")
         self._shipper = Shipper(state, replica)
         self._one_at_a_time = asyncio.Lock()
-        self._talks: set[asyncio.StreamWriter] = set()
+        self._talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client, line by line, until he goes away."""
-        self._talks.add(writer)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  a stream server calls this in a task
+        self._talks[task] = writer
         try:
             while line := await reader.readline():
                 writer.write(json.dumps(await self.answer(line)).encode() + b"\n")
@@ -46,12 +48,15 @@ class Service:
         except (OSError, ValueError):  # he went away, or sent a line without end
             pass
         finally:
-            self._talks.discard(writer)
             writer.close()
+            del self._talks[task]
 
-    def hang_up(self) -> None:
-        for writer in self._talks:
+    async def hang_up(self) -> None:
+        """Hang up on whoever is still connected."""
+        for writer in self._talks.values():
             writer.transport.abort()
+        if self._talks:
+            await asyncio.wait(tuple(self._talks), timeout=1.0)
 
     async def answer(self, line: bytes) -> dict[str, Any]:
         """The answer to one line; a refusal is an answer too."""
@@ -138,7 +143,7 @@ async def serve(state: StateFolder, replica: str, stopping: asyncio.Event) -> No
         await service.look()
     finally:
         server.close()
-        service.hang_up()
+        await service.hang_up()
         path.unlink(missing_ok=True)
 
 

@@ -42,6 +42,7 @@ CONFIGURATION = {
     "delta.checkpointInterval": str(CHECKPOINT_COMMITS),
     "delta.logRetentionDuration": f"interval {UNREAD_HOURS} hours",
     "delta.enableExpiredLogCleanup": "true",
+    "delta.deletedFileRetentionDuration": f"interval {UNREAD_HOURS} hours",
 }
 
 
