@@ -294,20 +294,20 @@ BOUNDS = (
 @st.composite
 def frames(draw: st.DrawFn) -> tuple[pl.DataFrame, Contract]:
     height = draw(st.integers(0, 4))
-    described, series = [], []
-    for name in draw(st.lists(st.sampled_from("abcd"), unique=True, min_size=1)):
-        described.append(
-            Column(
-                name,
-                draw(st.sampled_from(Kind)),
-                nullable=draw(st.booleans()),
-                minimum=draw(BOUNDS),
-                maximum=draw(BOUNDS),
-                categories=draw(st.none() | st.lists(st.sampled_from(["a", "b", "3"])).map(tuple)),
-                strict=draw(st.booleans()),
-                personal=draw(st.booleans()),
-            )
+    described = [
+        Column(
+            name,
+            draw(st.sampled_from(Kind)),
+            nullable=draw(st.booleans()),
+            minimum=draw(BOUNDS),
+            maximum=draw(BOUNDS),
+            categories=draw(st.none() | st.lists(st.sampled_from(["a", "b", "3"])).map(tuple)),
+            strict=draw(st.booleans()),
+            personal=draw(st.booleans()),
         )
+        for name in draw(st.lists(st.sampled_from("abcd"), unique=True, min_size=1))
+    ]
+    series = []
     for name in draw(st.lists(st.sampled_from("abcde"), unique=True, min_size=1)):
         dtype, values = draw(st.sampled_from(VALUES))
         series.append(pl.Series(name, draw(st.lists(values, min_size=height, max_size=height)), dtype=dtype))

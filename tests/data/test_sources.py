@@ -171,7 +171,7 @@ def test_a_function_has_no_fingerprint_and_a_missing_file_says_so(tmp_path):
         fingerprint(tmp_path, "x.csv")
 
 
-@given(st.lists(st.datetimes(min_value=datetime(1700, 1, 1), max_value=datetime(2200, 1, 1)), min_size=1))
+@given(st.lists(st.datetimes(), min_size=1))
 def test_every_iso_time_is_understood_as_python_does(moments):
     texts = [moment.isoformat() for moment in moments]
     parsed = parse_timestamps(pl.Series([*texts, None]))

@@ -220,9 +220,9 @@ def _outside_whole(column: Column) -> pl.Expr:
     """Compared as whole numbers, exactly."""
     it, outside = pl.col(column.name).cast(pl.Int128), NEVER
     if (low := column.minimum) is not None and low != -math.inf:
-        outside |= ALWAYS if low == math.inf else it < _whole(math.ceil(low))
+        outside |= it.is_not_null() if low == math.inf else it < _whole(math.ceil(low))
     if (high := column.maximum) is not None and high != math.inf:
-        outside |= ALWAYS if high == -math.inf else it > _whole(math.floor(high))
+        outside |= it.is_not_null() if high == -math.inf else it > _whole(math.floor(high))
     return outside
 
 

@@ -59,13 +59,7 @@ class Datasets:
         told = self._table.newest()
         return None if told is None else _written(told)
 
-    def ingest_source(
-        self,
-        frame: pl.DataFrame,
-        *,
-        contract: Contract,
-        known_digest: str | None = None,  # noqa: ARG002 the table's own record is never behind; a caller's may be
-    ) -> Written | None:
+    def ingest_source(self, frame: pl.DataFrame, *, contract: Contract) -> Written | None:
         """Make these the source's rows; None when that is what they are already."""
         self._table.refresh()
         source = _in_order(contract_io.cast(frame, contract), contract)

@@ -30,6 +30,7 @@ from trueline.store.engine import Tx
 LEASE = timedelta(minutes=2)
 RETRY = timedelta(seconds=1)
 SHIP_SECONDS = 60.0
+EVERYTHING = 2**62
 
 
 def work_one(context: Context) -> bool:
@@ -72,9 +73,18 @@ def work_one(context: Context) -> bool:
 
 
 def ship(context: Context) -> None:
-    """Have every journal shipped up to now; a shipper that is being restarted makes the block wait."""
+    """Have every journal shipped up to now; a shipper that is being restarted makes the block wait.
+
+    Shipped segments may then go, except those that a live release has still to read.
+    """
+    with context.store.read() as tx:
+        live = endpoints.live_release(tx, context.project.name) is not None
+        box = tables.cursors
+        read = {row.replica: row.segment for row in tx.execute(select(box.c.replica, box.c.segment))}
     for journal in sorted(context.folder.journals.iterdir()) if context.folder.journals.exists() else ():
-        ask(context.folder.socket(f"shipper-{journal.name}"), {"op": "ship"}, timeout=SHIP_SECONDS)
+        through = read.get(journal.name, 0) - 1 if live else EVERYTHING
+        message = {"op": "ship", "read_through": through}
+        ask(context.folder.socket(f"shipper-{journal.name}"), message, timeout=SHIP_SECONDS)
 
 
 def evaluate(context: Context, day: str) -> dict[str, Any]:

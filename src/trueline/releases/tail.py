@@ -55,11 +55,14 @@ def read_tail(folder: StateFolder, before: dict[str, Cursor]) -> Tail:
     records: list[Record] = []
     after = dict(before)
     for journal in sorted(folder.journals.iterdir()) if folder.journals.exists() else ():
-        for record, cursor in read(journal, before.get(journal.name, Cursor())):
-            after[journal.name] = cursor
-            records.append(record)
-            if len(records) >= LIMIT:
-                return Tail(tuple(records), before, after)
+        try:
+            for record, cursor in read(journal, before.get(journal.name, Cursor())):
+                after[journal.name] = cursor
+                records.append(record)
+                if len(records) >= LIMIT:
+                    return Tail(tuple(records), before, after)
+        except FileNotFoundError:
+            continue  # a shipped segment was deleted while it was being opened; the next round goes on behind it
     return Tail(tuple(records), before, after)
 
 

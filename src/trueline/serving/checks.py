@@ -42,9 +42,9 @@ class Checks:
             raise InvalidInput(f"input '{missing.args[0]}': is missing") from None
         if len(columns) > len(self._rules):
             _check_extras(columns, self._rules.keys())
-        for name, values in columns.items():
-            if len(values) != rows:
-                raise InvalidInput(f"input '{name}': expected {rows} rows, got {len(values)}")
+        if set(map(len, columns.values())) != {rows}:
+            name, values = next((name, values) for name, values in columns.items() if len(values) != rows)
+            raise InvalidInput(f"input '{name}': expected {rows} rows, got {len(values)}")
         return doubtful
 
     def _unsure_numbers(self, columns: Columns) -> list[str]:
