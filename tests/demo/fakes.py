@@ -91,7 +91,14 @@ class FakeControl:
 
     def record(self, kind: str, ref: str, reason: str, **detail: Any) -> None:
         event = EventView(
-            id=len(self.log) + 1, at=self.now, wall_at=self.now, kind=kind, ref=ref, actor="control", reason=reason, detail=detail
+            id=len(self.log) + 1,
+            at=self.now,
+            wall_at=self.now,
+            kind=kind,
+            ref=ref,
+            actor="control",
+            reason=reason,
+            detail=detail,
         )
         self.log.append(event)
 
@@ -106,7 +113,9 @@ class FakeControl:
     def _train(self, run: Any) -> None:
         run.version = len(self.verdicts) + 1
         bad = run.entry is not None
-        self.verdicts[run.version] = ("fail", "21.1 against 8.2 minutes") if bad else ("pass", "no champion to compare with")
+        self.verdicts[run.version] = (
+            ("fail", "21.1 against 8.2 minutes") if bad else ("pass", "no champion to compare with")
+        )
         verdict, reason = self.verdicts[run.version]
         self.record("gate.decide", f"gate-{run.version}", reason, version=run.version, verdict=verdict)
         if not bad:

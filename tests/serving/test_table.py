@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import threading
@@ -64,8 +65,6 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_table_in_force(serve, ba
 def test_a_malformed_operation_is_refused_with_a_sentence(serve, line):
     server = serve(TWO, only(1, 1))
     admin = server.server._admin
-    import asyncio
-
     answer = asyncio.run_coroutine_threadsafe(admin.answer(line), server._loop).result(10)
     assert not answer["ok"]
     assert answer["status"] == 400
@@ -172,6 +171,11 @@ def test_sealing_waits_for_the_shadow_scores_that_are_owed(serve):
     assert server.admin("seal") == {"ok": True, "segment": 1}
     status = server.admin("status")
     assert (status["predictions"], status["shadows"], status["segment"]) == (5, 5, 2)
+
+
+def test_a_ping_waits_for_nothing(serve):
+    answer = serve(TWO, only(1, 3)).admin("ping")
+    assert (answer["ok"], answer["replica"]) == (True, "r0")
 
 
 def test_metrics_are_there_for_the_machines_own_operator(serve):

@@ -60,6 +60,10 @@ class Predictions:
         """All rows of one event-time day (ISO date), shadow scores included, by event time, prediction and version."""
         return self._reader.read(pl.col("day") == day).sort(*ORDER)
 
+    def read_days(self, first: str, last: str) -> pl.DataFrame:
+        """The same for every day from `first` to `last`, both included."""
+        return self._reader.read(pl.col("day").is_between(pl.lit(first), pl.lit(last))).sort(*ORDER)
+
     def days(self) -> list[str]:
         """The event-time days (ISO dates) that have rows, ascending."""
         return self._reader.days()

@@ -101,8 +101,8 @@ class Screen(Lines):
         self._now = START
         self._drawn = START
         self._told: deque[Text] = deque(maxlen=SHOWN)
-        self._live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self._render)
         self._figures: RenderableType = Text("")
+        self._live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self._render)
 
     def __enter__(self) -> Self:
         self._live.start()

@@ -16,7 +16,7 @@ import polars as pl
 from trueline.control import endpoints, gates, runs
 from trueline.control.context import Context
 from trueline.data import contract_io
-from trueline.data.datasets import Datasets
+from trueline.data.tables import Tables
 from trueline.domain.contracts import Contract, Role
 from trueline.domain.gates import GATES, Gate, GateEvent, GateState
 from trueline.domain.releases import Release, ReleaseState
@@ -35,7 +35,7 @@ CONTRACT = "contract.yaml"
 FRESHNESS_ALPHA = 0.05
 
 
-def work_one(context: Context) -> bool:
+def work_one(context: Context, opened: Tables) -> bool:
     """Evaluate the oldest waiting gate, if there is one."""
     with context.store.begin() as tx:
         claimed = moves.claim(
@@ -52,7 +52,7 @@ def work_one(context: Context) -> bool:
             return False
         gate = rows.get(tx, Gate, claimed[0])
     try:
-        decision, evidence = evaluate(context, gate)
+        decision, evidence = evaluate(context, opened, gate)
     except TruelineError as problem:
         decision = GateDecision(Verdict.error, f"the gate could not be evaluated: {problem}", ())
         evidence = None
@@ -69,7 +69,7 @@ def _plain(evidence: GateEvidence) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def evaluate(context: Context, gate: Gate) -> tuple[GateDecision, GateEvidence]:
+def evaluate(context: Context, opened: Tables, gate: Gate) -> tuple[GateDecision, GateEvidence]:
     """Gather the evidence and ask for the verdict."""
     with context.store.read() as tx:
         version = runs.version(tx, gate.project, gate.version)
@@ -79,8 +79,10 @@ def evaluate(context: Context, gate: Gate) -> tuple[GateDecision, GateEvidence]:
     quality = context.project.gates.quality
     policy = GatePolicy(margin=quality.by, confidence=quality.confidence, alpha=FRESHNESS_ALPHA)
     contract = contract_io.read(context.root / CONTRACT)
-    held_out = later_rows(context, contract, [version, *([champion] if champion else []), *([best] if best else [])])
-    own = later_rows(context, contract, [version])
+    held_out = later_rows(
+        context, opened, contract, [version, *([champion] if champion else []), *([best] if best else [])]
+    )
+    own = later_rows(context, opened, contract, [version])
     try:
         candidate = load(endpoints.model_folder(context.folder, version), version.digest)
     except TruelineError as problem:
@@ -90,7 +92,7 @@ def evaluate(context: Context, gate: Gate) -> tuple[GateDecision, GateEvidence]:
     evidence = GateEvidence(
         version=version.number,
         sanity=sanity,
-        presence=_presence(version, candidate, context, contract),
+        presence=_presence(version, candidate, opened, contract),
         champion=champion.number if champion else None,
         vouched_by=vouched.get("process"),
         wealth=vouched.get("wealth"),
@@ -101,15 +103,14 @@ def evaluate(context: Context, gate: Gate) -> tuple[GateDecision, GateEvidence]:
     return decide_gate(evidence, policy), evidence
 
 
-def later_rows(context: Context, contract: Contract, versions: list[Version]) -> pl.DataFrame:
+def later_rows(context: Context, opened: Tables, contract: Contract, versions: list[Version]) -> pl.DataFrame:
     """Labelled rows of the dataset that none of these versions was trained on, each with its block."""
     time = next((column.name for column in contract.of(Role.time)), None)
-    table = Datasets(context.folder.table("dataset"))
     if time is None:
         held_out = context.folder.run(versions[0].run) / "held_out.arrow"
         found = pl.read_ipc(held_out) if held_out.exists() else pl.DataFrame()
     else:
-        found = table.read(start=max(version.trained_to for version in versions), end=None, time=time)
+        found = opened.dataset.read(start=max(version.trained_to for version in versions), end=None, time=time)
     if found.is_empty():
         return found
     found = found.filter(pl.col(contract.target.name).is_not_null())
@@ -129,11 +130,10 @@ def _sanity(version: Version, candidate: Executor, sample: pl.DataFrame, context
     return Sanity(loads=True, finite=finite, parity=proved)
 
 
-def _presence(version: Version, candidate: Executor, context: Context, contract: Contract) -> tuple[Presence, ...]:
+def _presence(version: Version, candidate: Executor, opened: Tables, contract: Contract) -> tuple[Presence, ...]:
     """In what share of rows each input has a value: among training rows, and among rows as they were served."""
-    table = Datasets(context.folder.table("dataset"))
     time = next((column.name for column in contract.of(Role.time)), None)
-    served = table.read(start=None, end=None, time=time).filter(pl.col("_origin") == "feedback").tail(5000)
+    served = opened.dataset.read(start=None, end=None, time=time).filter(pl.col("_origin") == "feedback").tail(5000)
     if served.is_empty():
         return ()
     trained = version.summary.get("presence", {})

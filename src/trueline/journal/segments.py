@@ -210,15 +210,18 @@ def _frames(data: bytes, start: int) -> Iterator[tuple[memoryview, int]]:
 
 
 def _read_segment(folder: Path, number: int, start: int, *, whole: bool) -> Iterator[tuple[Record, Cursor]]:
-    data = path_of(folder, number).read_bytes()
-    end = start
-    for payload, end in _frames(data, start):
+    path = path_of(folder, number)
+    with path.open("rb") as file:  # only what is new: a reader that follows the tail comes back many times
+        file.seek(start)
+        data = file.read()
+    end = 0
+    for payload, end in _frames(data, 0):
         try:
             record = records.decode(payload)
         except msgspec.DecodeError as problem:
             raise InvalidData(
-                f"{path_of(folder, number)} holds a record before byte {end} that this trueline cannot read: {problem}"
+                f"{path} holds a record before byte {start + end} that this trueline cannot read: {problem}"
             ) from problem
-        yield record, Cursor(number, end)
+        yield record, Cursor(number, start + end)
     if whole and end != len(data):
-        raise InvalidData(f"{path_of(folder, number)} is damaged at byte {end} of {len(data)}; restore it from a copy")
+        raise InvalidData(f"{path} is damaged at byte {start + end} of {start + len(data)}; restore it from a copy")

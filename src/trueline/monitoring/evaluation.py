@@ -15,8 +15,8 @@ from sqlalchemy import select
 
 from trueline.control import blocks, endpoints, runs
 from trueline.control.context import Context
-from trueline.data.labels import Labels, resolve
-from trueline.data.predictions import Predictions
+from trueline.data.labels import resolve
+from trueline.data.tables import Tables
 from trueline.domain.blocks import BLOCKS, Block, BlockEvent, BlockState
 from trueline.domain.releases import Release
 from trueline.domain.routes import Arm
@@ -33,7 +33,7 @@ SHIP_SECONDS = 60.0
 EVERYTHING = 2**62
 
 
-def work_one(context: Context) -> bool:
+def work_one(context: Context, opened: Tables) -> bool:
     """Evaluate the oldest due block, if there is one."""
     with context.store.begin() as tx:
         claimed = moves.claim(
@@ -52,7 +52,7 @@ def work_one(context: Context) -> bool:
         block = rows.get(tx, Block, block_id)
     try:
         ship(context)
-        evidence = evaluate(context, block.day)
+        evidence = evaluate(context, opened, block.day)
     except TruelineError as problem:
         with context.store.begin() as tx:
             moves.move(
@@ -87,11 +87,11 @@ def ship(context: Context) -> None:
         ask(context.folder.socket(f"shipper-{journal.name}"), message, timeout=SHIP_SECONDS)
 
 
-def evaluate(context: Context, day: str) -> dict[str, Any]:
+def evaluate(context: Context, opened: Tables, day: str) -> dict[str, Any]:
     """The evidence of one event-time day."""
-    predictions = Predictions(context.folder.table("predictions")).read_day(day)
+    predictions = opened.predictions.read_day(day)
     through = date.fromisoformat(day) + timedelta(days=2) + context.project.monitor.labels.expect_after
-    labels = resolve(Labels(context.folder.table("labels")).read(day, through.isoformat()))
+    labels = resolve(opened.labels.read(day, through.isoformat()))
     with context.store.read() as tx:
         champion = endpoints.get(tx, context.project.name).champion
         version = runs.version(tx, context.project.name, champion) if champion is not None else None

@@ -12,35 +12,33 @@ import polars as pl
 
 from trueline.clock import from_us
 from trueline.control.context import Context
-from trueline.data.datasets import Datasets, Written
-from trueline.data.labels import Labels, resolve
-from trueline.data.predictions import Predictions, features
+from trueline.data.datasets import Written
+from trueline.data.labels import resolve
+from trueline.data.predictions import features
+from trueline.data.tables import Tables
 from trueline.domain.contracts import Contract, Kind, Role
 from trueline.domain.releases import Release
 from trueline.domain.routes import Arm
-from trueline.store import meta, rows, tables
+from trueline.store import meta
+from trueline.store import rows as stored
+from trueline.store import tables as stored_tables
 from trueline.store.engine import Store
 
 OVERLAP = timedelta(days=3)
 """Days read again each time, for labels that came after the last look; rows already there are not added twice."""
 
 
-def append(context: Context, table: Datasets, contract: Contract) -> Written | None:
+def append(context: Context, tables: Tables, contract: Contract) -> Written | None:
     """Add what was labelled since the last time; nothing new makes no new version."""
     key = f"feedback/{context.project.name}"
-    predictions = Predictions(context.folder.table("predictions"))
     through = context.clock.now().date()
     start = _start(context.store, context.project.name, key)
     if start is None:
         return None
-    truth = resolve(Labels(context.folder.table("labels")).read(start.isoformat())).labels
-    frames = []
-    for number in range((through - start).days + 1):
-        served = predictions.read_day((start + timedelta(days=number)).isoformat())
-        rows = rows_of(served, truth, contract)
-        if not rows.is_empty():
-            frames.append(rows)
-    written = table.append_feedback(pl.concat(frames), contract=contract) if frames else None
+    truth = resolve(tables.labels.read(start.isoformat())).labels
+    served = tables.predictions.read_days(start.isoformat(), through.isoformat())
+    rows = rows_of(served, truth, contract)
+    written = None if rows.is_empty() else tables.dataset.append_feedback(rows, contract=contract)
     with context.store.begin() as tx:
         meta.put(tx, key, through.isoformat())
     return written
@@ -50,7 +48,7 @@ def _start(store: Store, project: str, key: str) -> date | None:
     """The first day to read: shortly before the last look, or the day of the first release."""
     with store.read() as tx:
         last = meta.get(tx, key)
-        release = rows.first(tx, Release, tables.releases.c.project == project)
+        release = stored.first(tx, Release, stored_tables.releases.c.project == project)
     if release is None:
         return None
     first = release.created_at.date()

@@ -10,6 +10,7 @@ from datetime import timedelta
 from trueline.control import endpoints, gates, runs
 from trueline.control.context import Context
 from trueline.control.runs import Trained
+from trueline.data.tables import Tables
 from trueline.domain.gates import Gate
 from trueline.domain.runs import RUNS, Purpose, Run, RunEvent, RunState
 from trueline.domain.versions import VersionState
@@ -19,7 +20,8 @@ from trueline.pipelines.execute import Trainer
 from trueline.pipelines.key import run_key
 from trueline.pipelines.preparation import Prepared
 from trueline.pipelines.spec import TrainResult
-from trueline.store import moves, rows, tables
+from trueline.store import moves, rows
+from trueline.store import tables as stored
 from trueline.store.engine import Tx
 
 LEASE = timedelta(seconds=30)
@@ -31,7 +33,8 @@ MOST_ATTEMPTS = 3
 class Training:
     """Works on runs one at a time, with one warm helper process to train from."""
 
-    def __init__(self) -> None:
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
         self._trainer = Trainer()
 
     def work_one(self, context: Context) -> bool:
@@ -39,7 +42,7 @@ class Training:
         with context.store.begin() as tx:
             claimed = moves.claim(
                 tx,
-                tables.runs,
+                stored.runs,
                 RUNS,
                 RunEvent.claim,
                 waiting=RunState.queued,
@@ -51,7 +54,7 @@ class Training:
                 return False
             run = rows.get(tx, Run, claimed[0])
             attempts = int(
-                tx.execute(tables.runs.select().where(tables.runs.c.id == run.id)).mappings().one()["attempts"]
+                tx.execute(stored.runs.select().where(stored.runs.c.id == run.id)).mappings().one()["attempts"]
             )
         fence = claimed[1]
         try:
@@ -69,7 +72,7 @@ class Training:
         return True
 
     def _work(self, context: Context, run: Run, fence: int) -> None:
-        prepared = preparation.prepare(context, run)
+        prepared = preparation.prepare(context, self._tables, run)
         key = run_key(prepared.key_parts)
         code = tree.snapshot(context.root)
         with context.store.begin() as tx:
@@ -103,6 +106,9 @@ class Training:
                     tx, run.project, context.folder, context.project.release.stick_to, actor="rehearsal", reason=reason
                 )
 
+    def warm(self) -> None:
+        self._trainer.warm()
+
     def close(self) -> None:
         self._trainer.close()
 
@@ -122,7 +128,7 @@ def _to_gate(tx: Tx, run: Run) -> None:
     """What a person asked for is judged at once; a rehearsed refit when the rehearsal calls for it."""
     if run.purpose is not Purpose.manual or run.version is None:
         return
-    box = tables.gates
+    box = stored.gates
     version = runs.version(tx, run.project, run.version)
     newest = rows.first(tx, Gate, box.c.project == run.project, box.c.version == run.version, newest=True)
     if newest is not None and (newest.state != "decided" or version.state is not VersionState.candidate):
@@ -134,7 +140,7 @@ def requeue(context: Context, run: Run, fence: int, problem: str) -> None:
     with context.store.begin() as tx:
         moves.move(
             tx,
-            tables.runs,
+            stored.runs,
             RUNS,
             run.id,
             RunEvent.requeue,
@@ -159,7 +165,7 @@ def renewed(context: Context, run_id: str, fence: int) -> Iterator[None]:
         while not done.wait(RENEW_SECONDS):
             try:
                 with context.store.begin() as tx:
-                    moves.renew(tx, tables.runs, run_id, fence, LEASE)
+                    moves.renew(tx, stored.runs, run_id, fence, LEASE)
             except Unavailable:
                 continue  # the next renewal is in time too; a lost lease is found at the end
 

@@ -19,6 +19,7 @@ from trueline.control.context import Context
 from trueline.data import contract_infer, contract_io, sources
 from trueline.data.contract_frames import enforce
 from trueline.data.datasets import Datasets, Written
+from trueline.data.tables import Tables
 from trueline.domain.contracts import Contract, Kind, Role
 from trueline.domain.runs import Purpose, Run
 from trueline.errors import InvalidData
@@ -46,10 +47,11 @@ class Prepared:
     cut_at: datetime
 
 
-def prepare(context: Context, run: Run) -> Prepared:
+def prepare(context: Context, tables: Tables, run: Run) -> Prepared:
     """Everything a training needs, with its rows written to the run's folder."""
-    contract, table = ingest(context)
-    feedback.append(context, table, contract)
+    table = tables.dataset
+    contract = ingest(context, table)
+    feedback.append(context, tables, contract)
     written = record(context, table)
     time = next((column.name for column in contract.of(Role.time)), None)
     rows = table.read(start=run.window_from, end=None, time=time)
@@ -100,26 +102,25 @@ def prepare(context: Context, run: Run) -> Prepared:
     return Prepared(spec, parts, written.number, max(run.window_from, first), cut_at)
 
 
-def ingest(context: Context) -> tuple[Contract, Datasets]:
+def ingest(context: Context, table: Datasets) -> Contract:
     """Read the source if it changed, under the contract; the contract is inferred once and then kept in a file."""
     project = context.project
-    table = Datasets(context.folder.table("dataset"))
     path = context.root / CONTRACT
     key = f"source/{project.name}"
-    mark = sources.fingerprint(context.root, project.data.source)
+    mark = _mark(context, path)
     with context.store.read() as tx:
         unchanged = mark is not None and meta.get(tx, key) == mark
     if unchanged and path.exists() and table.newest() is not None:
-        return agreed(contract_io.read(path), context), table
+        return agreed(contract_io.read(path), context)
     frame = sources.read_source(context.root, project.data.source)
     contract = _contract(context, path, frame)
-    enforced = enforce(contract_io.cast(frame, contract), contract)
+    enforced = enforce(frame, contract)
     written = table.ingest_source(enforced.frame, contract=contract)
     if written is not None:
         record(context, table)
     with context.store.begin() as tx:
         if mark is not None:
-            meta.put(tx, key, mark)
+            meta.put(tx, key, _mark(context, path) or mark)
         if enforced.warnings:
             told = ", ".join(f"{name}: {count} rows" for name, count in sorted(enforced.warnings.items()))
             tx.record(
@@ -129,7 +130,16 @@ def ingest(context: Context) -> tuple[Contract, Datasets]:
                 actor=context.actor,
                 reason=f"outside what was seen before: {told}",
             )
-    return contract, table
+    return contract
+
+
+def _mark(context: Context, contract: Path) -> str | None:
+    """What stays the same while neither the source nor the contract changes; None where that cannot be told."""
+    source = sources.fingerprint(context.root, context.project.data.source)
+    if source is None:
+        return None
+    rules = contract.read_bytes() if contract.exists() else b""
+    return f"{source} {hashlib.sha256(rules).hexdigest()}"
 
 
 def record(context: Context, table: Datasets) -> Written:

@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{problem}\n")
         return problem.exit_code
     worker = Worker(context)
+    worker.warm()
     bells = bell.path.parent
 
     def step() -> bool:

@@ -43,6 +43,7 @@ def _port(text: str) -> int:
 
 
 async def _serve(config: Config) -> None:
+    parent = os.getppid()
     server = Server(config)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -51,7 +52,7 @@ async def _serve(config: Config) -> None:
     url = await server.start()
     print(json.dumps({"url": url, "replica": config.replica, "pid": os.getpid()}), flush=True)  # noqa: T201  stdout is data
     _spare_the_collector()
-    orphaned = loop.create_task(_orphaned(stopped))
+    orphaned = loop.create_task(_orphaned(parent, stopped))
     await stopped.wait()
     orphaned.cancel()
     await server.stop()
@@ -64,9 +65,8 @@ def _spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-async def _orphaned(stopped: asyncio.Event) -> None:
+async def _orphaned(parent: int, stopped: asyncio.Event) -> None:
     """End with the supervisor that started us, however it died."""
-    parent = os.getppid()
     while os.getppid() == parent:  # noqa: ASYNC110  nothing tells
         await asyncio.sleep(ORPHAN_SECONDS)
     stopped.set()

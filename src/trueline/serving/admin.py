@@ -1,7 +1,7 @@
 """The Unix socket by which control, the shipper and an operator on the machine steer one serving process.
 
 One JSON object per line in, one out, in order:
-route {table, over_hold?} · override {table} · status · seal · metrics. Answers have `ok`; a refusal has `error` and
+route {table, over_hold?} · override {table} · status · seal · metrics · ping. Answers have `ok`; a refusal has `error` and
 the epoch in force. `status` and `seal` first wait for the shadow scores that are owed, so that what follows a barrier
 sees complete pairs.
 """
@@ -43,6 +43,7 @@ class Admin:
             "status": self._status,
             "seal": self._seal,
             "metrics": self._metrics,
+            "ping": self._ping,
         }
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -96,6 +97,9 @@ class Admin:
 
     async def _override(self, fields: Fields) -> dict[str, Any]:
         table = await self._plane.versions.override(_table(fields))
+        log.warning(
+            "epoch %d was set on this server and holds: %s", table.epoch, fields.get("reason", "no reason given")
+        )
         return {"epoch": table.epoch, "table": routes.encode(table)}
 
     async def _status(self, fields: Fields) -> dict[str, Any]:
@@ -124,6 +128,10 @@ class Admin:
         del fields
         await self._plane.versions.drain_shadows()
         return {"segment": self._plane.journal.seal()}
+
+    async def _ping(self, fields: Fields) -> dict[str, Any]:
+        del fields
+        return {"replica": self._replica, "pid": os.getpid()}
 
     async def _metrics(self, fields: Fields) -> dict[str, Any]:
         del fields

@@ -158,6 +158,7 @@ class _Life(asyncio.Protocol):
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._process: subprocess.Popen[bytes]
         self._transport: asyncio.Transport | None = None
+        self._gone = False
 
     @classmethod
     async def begin(cls, command: Callable[[int], Sequence[str]], patience: float, child: Child) -> _Life:
@@ -170,9 +171,11 @@ class _Life(asyncio.Protocol):
             life._process = subprocess.Popen(  # noqa: ASYNC220
                 command(descriptor), pass_fds=(descriptor,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
-        await asyncio.get_running_loop().create_unix_connection(lambda: life, sock=ours)
         try:
+            await asyncio.get_running_loop().create_unix_connection(lambda: life, sock=ours)
             await asyncio.wait_for(life._opened, patience)
+            if life._gone:
+                raise PackagingFailed("its process ended as soon as the model was loaded")
         except TimeoutError:
             await life.end()
             raise PackagingFailed(f"its process did not load the model within {patience:g} s") from None
@@ -209,6 +212,7 @@ class _Life(asyncio.Protocol):
                 self._opened.set_result(None)
 
     def connection_lost(self, problem: Exception | None) -> None:  # noqa: ARG002  the interface's name
+        self._gone = True
         if not self._opened.done():
             self._opened.set_exception(PackagingFailed("its process ended before the model was loaded"))
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trueline.control.clocks import ReplayClock
 from trueline.control.context import Context
+from trueline.data.tables import Tables
 from trueline.gates import loop as gates
 from trueline.monitoring import evaluation
 from trueline.pipelines.loop import Training
@@ -15,15 +16,24 @@ class Worker:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._training = Training()
+        self._tables = Tables(context.folder.root / "tables")
+        self._training = Training(self._tables)
         self._tracking = Feeder(context)
 
     def step(self) -> bool:
         context = self._context
         if isinstance(context.clock, ReplayClock):
             context.clock.refresh(context.store)
-        kinds = (evaluation.work_one, gates.work_one, self._training.work_one, self._tracking.work_one)
-        return any(work(context) for work in kinds)
+        return (
+            evaluation.work_one(context, self._tables)
+            or gates.work_one(context, self._tables)
+            or self._training.work_one(context)
+            or self._tracking.work_one(context)
+        )
+
+    def warm(self) -> None:
+        """Start what the first training would wait for."""
+        self._training.warm()
 
     def close(self) -> None:
         self._training.close()
