@@ -109,6 +109,16 @@ def test_a_restart_with_an_unreadable_table_or_a_lost_model_waits_for_control(se
     assert routes.loads(kept.read_text()) == only(1, 9)
 
 
+def test_a_restart_with_a_lost_canary_serves_on_with_the_champion_until_control_sends_the_table(serve):
+    both = table(epoch=8, routes=(route(1, weight=0.5), route(2, Arm.canary, 0.5)))
+    serve(TWO, both).stop()
+    server = serve({1: Fake(1)})
+    assert {server.post("/predict", ROW).json["version"] for _ in range(8)} == {1}
+    assert server.admin("status")["epoch"] == 7
+    server.models[2] = Fake(2)
+    assert server.put(both) == {"ok": True, "epoch": 8}
+
+
 def test_versions_that_left_long_ago_are_unloaded(serve):
     server = serve(TWO, only(1, 1), warm_versions=2)
     for version in (2, 3, 4, 5):
@@ -158,9 +168,9 @@ def test_swapping_tables_under_load_fails_no_request(serve, record_property):
     predictions = server.records(PredictionRecord)
     assert len(predictions) == sum(counts)
     assert {one.outcome for one in predictions} == {"answered"}
-    took.sort()
-    record_property("median_acknowledgement_ms", round(took[20] * 1000, 2))
-    record_property("slowest_acknowledgement_ms", round(took[-1] * 1000, 2))
+    warm = sorted(took[4:])  # the first four loaded the versions
+    record_property("median_acknowledgement_ms", round(warm[len(warm) // 2] * 1000, 2))
+    record_property("slowest_acknowledgement_ms", round(warm[-1] * 1000, 2))
 
 
 def test_sealing_waits_for_the_shadow_scores_that_are_owed(serve):

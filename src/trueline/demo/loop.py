@@ -1,6 +1,6 @@
 """The year, replayed as a discrete-event simulation against the running server.
 
-A tick is an hour of event time. Within it flights ask before they leave and labels come in when they land, each
+A tick is three hours of event time. Within it flights ask before they leave and labels come in when they land, each
 stamped with its own time; then control is told the hour and answers when nothing is left to do at it. So what the
 replay shows does not depend on how fast the machine is.
 """
@@ -24,6 +24,7 @@ from trueline.demo.wire import Answer, Request, Wire
 from trueline.errors import TruelineError
 from trueline.web.api.events import EventView
 
+TICK = timedelta(hours=3)
 ROWS = 8  # flights of one minute that share a request
 AFTERMATH = timedelta(days=3)  # the last labels come in, the last blocks are judged
 EVENT_PAGE = 1000
@@ -53,7 +54,7 @@ class Replay:
     wire: Wire
     ledger: Ledger
     watcher: Watcher
-    tick: timedelta = timedelta(hours=1)
+    tick: timedelta = TICK
     pace: float = 0.0  # seconds of an onlooker's time for a day of the replay
     until: datetime = END
     pushes: list[Push] = field(default_factory=lambda: [Push(plan) for plan in PLANS])

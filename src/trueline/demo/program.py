@@ -21,7 +21,7 @@ from trueline.demo import compare, flights, report
 from trueline.demo.flights import END, SAMPLE, SEED, Flights
 from trueline.demo.ledger import POLICIES, Ledger
 from trueline.demo.live import watcher
-from trueline.demo.loop import Replay
+from trueline.demo.loop import TICK, Replay
 from trueline.demo.server import Server, Work, prepare, project_folder
 from trueline.demo.summary import Stopped, Year
 from trueline.demo.wire import Wire
@@ -49,7 +49,11 @@ REPORT = Path("demo") / "report.html"
     help="Stop before this day.",
 )
 @click.option(
-    "--tick", default=1.0, show_default=True, metavar="HOURS", help="Event time between two looks of the controllers."
+    "--tick",
+    default=TICK / timedelta(hours=1),
+    show_default=True,
+    metavar="HOURS",
+    help="Event time between two looks of the controllers.",
 )
 @click.option(
     "--report",
@@ -79,7 +83,7 @@ def command(
 
 
 def live_through(
-    drawn: Flights, *, until: datetime = END, tick: timedelta, pace: float = 0.0, keep: bool = False
+    drawn: Flights, *, until: datetime = END, tick: timedelta = TICK, pace: float = 0.0, keep: bool = False
 ) -> tuple[Year, StalenessView | None, str | None]:
     """The replay with everything around it; the server is ended however it goes, unless it is to be kept."""
     began = time.monotonic()

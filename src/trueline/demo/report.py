@@ -36,7 +36,7 @@ def page(year: Year, staleness: StalenessView | None) -> str:
                 "Error, week by week",
                 _weekly(year).draw(),
                 _legend(year),
-                "Minutes in the air, mean absolute error. Every answer counts, the canaries' too.",
+                "Minutes in the air, mean absolute error. Every answer counts, the canaries' too: a peak under a red mark is a bad one's, until it was sent back.",
             ),
             _section("Month by month", _months(year)),
             _section("Two bad models, pushed on purpose", _planted(year)),
@@ -69,7 +69,10 @@ def _figures(summary: dict[str, Any]) -> str:
         (_ratio(mae, "frozen"), "of the frozen model's error, May–September"),
         (_ratio(mae, "monthly"), "of retrain-every-month's error"),
         (str(summary["promotions"]), "promotions, each with its evidence"),
-        (str(len(summary["incidents"])), f"alerts, {summary['false_pages']} of them false"),
+        (
+            str(len(summary["incidents"])),
+            f"alerts, {summary['false_pages']} of them false" if summary["incidents"] else "alerts",
+        ),
         (f"{summary['stored']:,}", f"predictions stored of {summary['acknowledged']:,} acknowledged"),
     ]
     return (
@@ -174,12 +177,14 @@ def _stale(staleness: StalenessView | None) -> str:
             Line("loss relative to a fresh model", "trueline", [(one.age_days, one.ratio) for one in ages], dots=True)
         ],
         bands=[("trueline", [(one.age_days, one.low, one.high) for one in ages])],
-        ticks=[(one.age_days, f"{one.age_days:g} d") for one in ages],
+        ticks=[(one.age_days, f"{one.age_days:.0f} d") for one in ages],
         floor=min(1.0, math.floor(min(one.low for one in ages) * 10) / 10),
         unit="×",
         centred=False,
     )
-    return _section("How fast this model rots", chart.draw(), "", escape(staleness.sentence))
+    return _section(
+        "How fast this model rots", chart.draw(), "", escape(staleness.sentence[:1].upper() + staleness.sentence[1:])
+    )
 
 
 def _timeline(year: Year) -> str:
@@ -196,7 +201,7 @@ def _told(event: EventView) -> str:
     when = event.at.astimezone(UTC)
     return (
         f"<tr><td class=when>{when:%d %b}</td><td><span class='word {escape(tone)}'>{word}</span></td>"
-        f"<td>{escape(which)}</td><td>{escape(event.reason)}<span class=actor> {escape(event.actor)}</span></td></tr>"
+        f"<td class=when>{escape(which)}</td><td>{escape(event.reason)}<span class=actor> {escape(event.actor)}</span></td></tr>"
     )
 
 

@@ -111,6 +111,8 @@ class Server:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def _first_line(self, out: IO[bytes] | None) -> bytes:
         if out is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 WIDTH, HEIGHT = 920, 320
-LEFT, RIGHT, TOP, BOTTOM = 46, 16, 26, 34
+LEFT, RIGHT, TOP, BOTTOM = 46, 20, 26, 34
 
 
 @dataclass(frozen=True)

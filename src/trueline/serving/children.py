@@ -174,14 +174,15 @@ class _Life(asyncio.Protocol):
         try:
             await asyncio.get_running_loop().create_unix_connection(lambda: life, sock=ours)
             await asyncio.wait_for(life._opened, patience)
-            if life._gone:
-                raise PackagingFailed("its process ended as soon as the model was loaded")
         except TimeoutError:
             await life.end()
             raise PackagingFailed(f"its process did not load the model within {patience:g} s") from None
         except BaseException:
             await life.end()
             raise
+        if life._gone:
+            await life.end()
+            raise PackagingFailed("its process ended as soon as the model was loaded")
         return life
 
     @property

@@ -215,14 +215,25 @@ def kept(path: Path) -> RouteTable | None:
 
 
 async def restore(versions: Versions, path: Path) -> None:
-    """Serve on from the last route table, if its models are still there."""
+    """Serve on from the last route table, or from its champion alone when another version cannot be loaded.
+
+    The champion alone stands one epoch lower, so that the whole table is still newer when control sends it again.
+    """
     table = kept(path)
-    if table is None:
+    if table is None or not table.routes:
         return
-    try:
-        await versions.put(table)
-    except TruelineError as problem:
-        log.warning("the route table of %s cannot be put in force: %s; waiting for control", path, problem)
+    attempts = [table]
+    if table.champion is not None and len(table.routes) > 1:
+        alone = replace(table.champion, weight=1.0)
+        attempts.append(replace(table, epoch=table.epoch - 1, routes=(alone,)))
+    for attempt in attempts:
+        try:
+            await versions.put(attempt)
+        except TruelineError as problem:
+            log.warning("the route table of %s cannot be put in force: %s", path, problem)
+        else:
+            return
+    log.warning("waiting for control to send a route table")
 
 
 def _write(path: Path, table: RouteTable) -> None:

@@ -1,0 +1,41 @@
+"""A user with a data file, an empty folder and the command line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))  # tests are not a package, and importlib mode adds no paths
+
+from journey import Desk
+
+FOREIGN = ("TRUELINE_URL", "TRUELINE_TOKEN", "TRUELINE_PROJECT", "TRUELINE_STATE", "FORCE_COLOR")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_surroundings():
+    with pytest.MonkeyPatch.context() as patch:
+        for name in FOREIGN:
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def new_desk(tmp_path_factory):
+    """Make empty folders to work in; whatever still runs there is ended with the module."""
+    desks: list[Desk] = []
+
+    def make(name: str = "desk") -> Desk:
+        desks.append(Desk(tmp_path_factory.mktemp(name)))
+        return desks[-1]
+
+    before = Path.cwd()
+    yield make
+    os.chdir(before)
+    for desk in desks:
+        desk.clear()
+        shutil.rmtree(desk.state.socket("any").parent, ignore_errors=True)
