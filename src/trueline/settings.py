@@ -12,6 +12,11 @@ from trueline.errors import Unavailable
 
 CACHEDIR_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by trueline; backup tools may skip it.\n"
 
+SOCKET_BYTES = 100
+"""The kernel refuses a Unix socket's path of more than about so many bytes."""
+
+LONGEST_SOCKET = 32
+
 
 @dataclass(frozen=True)
 class StateFolder:
@@ -61,10 +66,17 @@ class StateFolder:
     def journal(self, replica: str) -> Path:
         return self.journals / replica
 
-    def socket(self, name: str) -> Path:
-        """A Unix socket's path, kept short: the kernel refuses more than about 100 bytes."""
+    @property
+    def sockets(self) -> Path:
+        """The private folder of the Unix sockets: inside, or in the temporary folder where that would be too long."""
+        inside = self.root.resolve() / "sockets"
+        if len(os.fsencode(inside)) + LONGEST_SOCKET <= SOCKET_BYTES:
+            return inside
         key = hashlib.sha256(str(self.root.resolve()).encode()).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"trueline-{os.getuid()}-{key}" / f"{name}.sock"
+        return Path(tempfile.gettempdir()) / f"trueline-{os.getuid()}-{key}"
+
+    def socket(self, name: str) -> Path:
+        return self.sockets / f"{name}.sock"
 
     def bell(self, name: str) -> Path:
         """Where a process listens for being woken."""
@@ -82,7 +94,7 @@ class StateFolder:
             probe = self.root / f".probe-{os.getpid()}"
             probe.touch()
             probe.unlink()
-            sockets = self.socket("any").parent
+            sockets = self.sockets
             sockets.mkdir(mode=0o700, exist_ok=True)
             if sockets.stat().st_uid != os.getuid():
                 raise Unavailable(f"{sockets} belongs to another user; remove it or set TMPDIR to a folder of yours")

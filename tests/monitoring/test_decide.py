@@ -80,11 +80,19 @@ def test_an_uncertain_reference_does_not_page():
     assert paged <= 5
 
 
-def test_evidence_against_a_version_leaves_with_it():
+def test_a_row_of_successors_each_worse_than_promised_still_pages():
+    state, changes = None, []
+    for version in range(1, 11):
+        found, state = _watch([16.0] * 3, state=state, version=version)
+        changes += [change for _, change in found]
+    assert changes == [Change.opens]
+
+
+def test_a_successor_that_keeps_the_promise_takes_the_evidence_back():
     _, state = _watch([16.0] * 3)
-    assert state.opening.n == 3
-    decision = observe(state, 2, 10.0, reference(CALM), POLICY)
-    assert decision.state.opening.n == 1
+    _, after = _watch([10.0] * 10, state=state, version=2)
+    assert after.opening.log_wealth < state.opening.log_wealth
+    assert after.closing is None
 
 
 def test_an_open_incident_outlives_a_promotion_until_the_successor_is_shown_to_be_good():

@@ -144,7 +144,7 @@ def in_force(session: Session) -> dict[Path, RouteTable]:
 
     tables: dict[Path, RouteTable] = {}
     silent: list[str] = []
-    for path in sorted(session.state.socket("any").parent.glob("serve-*.sock")):
+    for path in sorted(session.state.sockets.glob("serve-*.sock")):
         try:
             tables[path] = routes.decode(sockets.ask(path, {"op": "status"})["table"])
         except Unavailable as problem:  # a dead server's socket stays behind; it reads the new table when it starts

@@ -50,7 +50,7 @@ class Reference:
 class MonitorState:
     opening: Detector = field(default_factory=Detector)
     closing: Detector | None = None  # there is one while an incident is open
-    version: int | None = None  # whose blocks `opening` is about
+    version: int | None = None  # the live one, in the last block
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,16 @@ def observe(
 ) -> MonitorDecision:
     """One more labelled block of the live version, with the reference it was promised with.
 
-    Evidence against a version leaves with it; an open incident stays until its successor is shown to keep its promise.
+    The promise is about what users get, whichever version gives it: evidence goes on over promotions (or a row of
+    hasty successors, each worse than promised, would never page), and a successor's good blocks take it back. An open
+    incident stays until the promise is shown to be kept again.
     """
     limit = promised.upper * (1 + policy.loss)
     value = block_value(loss - promised.upper, reference=promised.upper, margin=policy.loss, bound=policy.bound)
     numbers = f"mean loss {loss:.4g} in the last block; up to {limit:.4g} was promised (reference {promised.mean:.4g})"
     if state.closing is not None:
         return _while_open(state.closing.update(-value), version, numbers, policy)
-    opening = (state.opening if state.version == version else Detector()).update(value)
+    opening = state.opening.update(value)
     if not opening.alarms(policy.blocks_per_false_alarm):
         return MonitorDecision(Change.none, f"nothing to page for: {numbers}", MonitorState(opening, version=version))
     reason = (

@@ -54,7 +54,7 @@ def prepare(context: Context, tables: Tables, run: Run) -> Prepared:
     feedback.append(context, tables, contract)
     written = record(context, table)
     time = next((column.name for column in contract.of(Role.time)), None)
-    rows = table.read(start=run.window_from, end=None, time=time)
+    rows = table.read(start=run.window_from if time else None, end=None, time=time)
     target = contract.target
     rows = rows.filter(pl.col(target.name).is_not_null())
     if rows.is_empty():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from trueline.clock import Clock
 from trueline.control import endpoints, releases
-from trueline.domain.routes import RouteTable, decode, dumps, encode
+from trueline.domain.routes import RouteTable, decode, dumps, encode, loads
 from trueline.errors import Unavailable
 from trueline.settings import StateFolder
 from trueline.sockets import ask
@@ -65,7 +65,12 @@ def _push(folder: StateFolder, table: RouteTable) -> None:
 
 
 def write_routes(path: Path, table: RouteTable) -> None:
-    """Replace the routes' file atomically."""
+    """Replace the routes' file atomically, unless a server has written a later table (a person's hold) meanwhile."""
+    try:
+        if loads(path.read_text()).epoch > table.epoch:
+            return
+    except (OSError, ValueError, TypeError, KeyError):
+        pass  # there is none yet, or not one that can be read: ours is the better one
     draft = path.with_suffix(".draft")
     draft.write_text(dumps(table))
     os.replace(draft, path)  # noqa: PTH105 the atomic call, by its name
@@ -73,7 +78,7 @@ def write_routes(path: Path, table: RouteTable) -> None:
 
 def serving_sockets(folder: StateFolder) -> list[Path]:
     """Sockets on which a serving process listens; those that a dead process left are not counted."""
-    found = sorted(folder.socket("any").parent.glob("serve-*.sock"))
+    found = sorted(folder.sockets.glob("serve-*.sock"))
     return [path for path in found if _alive(path)]
 
 

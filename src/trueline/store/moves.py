@@ -126,3 +126,8 @@ def renew(tx: Tx, table: Table, row_id: str, fence: int, lease: timedelta) -> bo
     """Extend a lease; False when it was lost."""
     guard = (table.c.id == row_id) & (table.c.fence == fence) & table.c.owner.is_not(None)
     return bool(tx.execute(update(table).where(guard).values(leased_until=tx.wall + lease)).rowcount == 1)
+
+
+def forfeit(tx: Tx, table: Table, owner: str) -> None:
+    """End the leases of a holder that is known to be dead, so that its work need not wait for them to run out."""
+    tx.execute(update(table).where(table.c.owner == owner).values(leased_until=tx.wall))

@@ -39,7 +39,7 @@ class Controllers:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._bells = context.folder.socket("any").parent
+        self._bells = context.folder.sockets
         self._idle = threading.Condition()
         self._idle_at = datetime(1970, 1, 1, tzinfo=UTC)
         self._reconciled = 0.0

@@ -274,7 +274,7 @@ class LocalServices:
         self._store.close()
 
     def _wake(self) -> None:
-        ring(self._context.folder.socket("any").parent, "*")
+        ring(self._context.folder.sockets, "*")
 
     def _get(self, noun: type[T], row_id: str) -> T:
         with self._store.read() as tx:

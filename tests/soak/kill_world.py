@@ -1,0 +1,307 @@
+"""A small project whose truth drifts, `trueline up` on it, a caller who does not give up, and a killer."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import polars as pl
+
+from trueline.client import Client
+from trueline.errors import TruelineError, Unavailable
+from trueline.settings import StateFolder
+
+START = datetime(2024, 3, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+TICK = timedelta(hours=8)
+A_TICK = 32  # requests
+PATIENCE = 60.0  # seconds that a caller goes on asking, or a test waits for a process
+CALLERS = 3
+PROJECT = """
+version: 1
+project: drifting
+data: {source: rows.parquet, target: y, time: at, entity: id}
+train: model.py:fit
+task: regression
+gates: {holdout: 6d}
+release:
+  strategy: [canary: [50%], full]
+  guards: {errors: 2x, loss: 5%, floor: 20%, alpha: 0.05, beta: 0.2}
+monitor: {labels: {expect_after: 8h}, loss: 10%, false_alarms: 1 per 365d}
+retrain: {rehearse: daily, window: 5d, only_if: helps, cooldown: 1d}
+"""
+MODEL = """
+from sklearn.linear_model import Ridge
+
+def fit(frame, alpha=1.0):
+    return Ridge(alpha=alpha).fit(frame.select("x", "z"), frame["y"])
+"""
+
+
+def truth(row: dict[str, float], at: datetime, luck: random.Random) -> float:
+    """What x is worth grows from day to day."""
+    days = (at - START) / DAY
+    return (4 + 0.15 * days) * row["x"] + row["z"] + luck.gauss(0, 0.5)
+
+
+def question(luck: random.Random, name: str, at: datetime) -> dict[str, object]:
+    return {"id": name, "at": stamp(at), "x": luck.uniform(-3, 3), "z": luck.uniform(-1, 1)}
+
+
+def stamp(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def history(luck: random.Random) -> pl.DataFrame:
+    rows = []
+    for number in range(20 * 40):
+        at = START - 20 * DAY + number * DAY / 40
+        row = question(luck, f"old-{number}", at)
+        rows.append({**row, "at": at, "y": truth(row, at, luck)})
+    return pl.DataFrame(rows)
+
+
+def poll(met, seconds: float = PATIENCE, what: str = "it"):
+    """The first true answer of `met`, asked again and again."""
+    deadline = time.monotonic() + seconds
+    while not (found := met()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not happen within {seconds:g} s")
+        time.sleep(0.05)
+    return found
+
+
+@dataclass
+class World:
+    folder: Path
+    up: subprocess.Popen[str] | None = None
+    addresses: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def make(cls, folder: Path) -> World:
+        (folder / "trueline.yaml").write_text(PROJECT)
+        (folder / "model.py").write_text(MODEL)
+        history(random.Random(1)).write_parquet(folder / "rows.parquet")
+        return cls(folder)
+
+    @property
+    def state(self) -> StateFolder:
+        return StateFolder(self.folder / ".trueline")
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "up.log"
+
+    def command(self, *words: str) -> list[str]:
+        project = str(self.folder / "trueline.yaml")
+        return [sys.executable, "-m", "trueline", *words, "--project", project, "--json"]
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.up = subprocess.Popen(
+                self.command("up", "--control-port", "0", "--serve-port", "0", "--replay"),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+                env=os.environ | {"OMP_NUM_THREADS": "1", "TRUELINE_URL": ""},
+            )
+        line = self.up.stdout.readline()
+        assert line, self.log.read_text()[-2000:]
+        self.addresses = json.loads(line)
+
+    def client(self) -> Client:
+        return Client.connect(self.state)
+
+    def stop(self) -> int:
+        """As an operator would."""
+        self.up.send_signal(signal.SIGTERM)
+        return self.up.wait(PATIENCE)
+
+    def end(self) -> None:
+        """Whatever happened: no process, no socket is left."""
+        if self.up is not None:
+            if self.up.poll() is None:
+                self.up.kill()
+                self.up.wait()
+            self.up.stdout.close()
+        for pid in mentioning(str(self.folder)):
+            os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.state.socket("any").parent, ignore_errors=True)
+
+
+# ---- processes -----------------------------------------------------------------------------------------------------
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def mentioning(text: str) -> list[int]:
+    pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+    return [pid for pid in pids if pid != os.getpid() and text in command_of(pid)]
+
+
+def children(parent: int) -> dict[str, int]:
+    """The supervised processes that run now, by name."""
+    modules = {"processes.control": "control", "serving": "serve", "processes.worker": "worker", "shipping": "ship"}
+    listed = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    found = {}
+    for pid in map(int, listed):
+        for module, name in modules.items():
+            if f"-m trueline.{module} " in command_of(pid):
+                found[name] = pid
+    return found
+
+
+class Killer(threading.Thread):
+    """Kills one supervised process after another, at moments that it draws; never one that is not back yet."""
+
+    def __init__(self, parent: int, luck: random.Random, kills: int) -> None:
+        super().__init__(name="killer", daemon=True)
+        self._parent = parent
+        self._luck = luck
+        self._kills = kills
+        self._killed: set[int] = set()
+        self.done: list[str] = []
+        self.stopping = threading.Event()
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while len(self.done) < self._kills and not self.stopping.is_set():
+                name = self._luck.choice(("control", "serve", "worker", "ship"))
+                pid = poll(lambda name=name: self._back(name), what=f"the return of {name}")
+                if self.stopping.wait(self._luck.expovariate(1 / 1.4)):
+                    return
+                os.kill(pid, signal.SIGKILL)
+                self._killed.add(pid)
+                self.done.append(name)
+        except BaseException as problem:  # noqa: BLE001 the test raises it
+            self.error = problem
+
+    def _back(self, name: str) -> int | None:
+        pid = children(self._parent).get(name)
+        return None if pid in self._killed else pid
+
+
+# ---- the caller ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Predicted:
+    prediction: float
+    version: int
+
+
+class Caller:
+    """Asks, and tells the truth later; asks again what was not answered. Keeps what was acknowledged."""
+
+    def __init__(self, url: str, luck: random.Random) -> None:
+        parts = urlsplit(url)
+        self._address = (parts.hostname, parts.port)
+        self._mine = threading.local()
+        self._luck = luck
+        self._pool = ThreadPoolExecutor(CALLERS)
+        self._unlabelled: list[tuple[datetime, str, float]] = []
+        self.predictions: dict[str, Predicted] = {}
+        self.labels: dict[str, tuple[str, float]] = {}
+        self.lost = 0  # answers that did not come
+        self.asked = 0
+
+    def live_through(self, until: datetime) -> None:
+        """The requests of one tick, and the labels that came in meanwhile."""
+        moments = [until - TICK + TICK * n / A_TICK for n in range(A_TICK)]
+        rows = []
+        for at in moments:
+            row = question(self._luck, f"new-{self.asked}", at)
+            rows.append((row, at, truth(row, at, self._luck)))
+            self.asked += 1
+        due = [one for one in self._unlabelled if one[0] <= until]
+        self._unlabelled = [one for one in self._unlabelled if one[0] > until]
+        asking = [self._pool.submit(self._ask, *one) for one in rows]
+        telling = [self._pool.submit(self._tell, due[n : n + 8], until) for n in range(0, len(due), 8)]
+        for future in (*asking, *telling):
+            future.result()
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+    def _ask(self, row: dict[str, object], at: datetime, value: float) -> None:
+        body = json.dumps({"instances": [row]}).encode()
+        told = self._post("/predict", body, {"X-Request-Id": row["id"], "X-Trueline-Event-Time": stamp(at)})
+        for name, prediction in zip(told["prediction_ids"], told["predictions"], strict=True):
+            assert name not in self.predictions
+            self.predictions[name] = Predicted(prediction, told["version"])
+            self._unlabelled.append((at + timedelta(hours=4), name, value))
+
+    def _tell(self, labels: list[tuple[datetime, str, float]], at: datetime) -> None:
+        said = [{"prediction_id": name, "value": value, "source": "landing"} for _, name, value in labels]
+        told = self._post("/labels", json.dumps({"labels": said}).encode(), {"X-Trueline-Event-Time": stamp(at)})
+        for label_id, one in zip(told["label_ids"], said, strict=True):
+            assert label_id not in self.labels
+            self.labels[label_id] = (one["prediction_id"], one["value"])
+
+    def _post(self, path: str, body: bytes, headers: dict[str, object]) -> dict:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                status, answer = self._once(path, body, headers)
+            except (OSError, http.client.HTTPException):
+                self._mine.connection.close()
+                self.lost += 1
+            else:
+                if status == 200:
+                    return json.loads(answer)
+                assert status == 503, f"{path} answered {status}: {answer[:300]!r}"
+            assert time.monotonic() < deadline, f"{path} was not answered within {PATIENCE:g} s"
+            time.sleep(0.05)
+
+    def _once(self, path: str, body: bytes, headers: dict[str, object]) -> tuple[int, bytes]:
+        if not hasattr(self._mine, "connection"):
+            self._mine.connection = http.client.HTTPConnection(*self._address, timeout=15.0)
+        connection = self._mine.connection
+        connection.request("POST", path, body, {"Content-Type": "application/json", **headers})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+def patiently(act, *, seconds: float = 2 * PATIENCE):
+    """Do it again while the server is away; what somebody else has done meanwhile is told as it is."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return act()
+        except Unavailable as problem:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not done within {seconds:g} s: {problem}") from problem
+            time.sleep(0.1)
+
+
+def attempt(act) -> None:
+    """Ask for something once; it may be refused, or its answer lost."""
+    try:
+        act()
+    except TruelineError:
+        return
+
+
+def finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
