@@ -62,7 +62,9 @@ class Measurement:
     def line(self) -> str:
         """One JSON object."""
         fields = asdict(self)
-        return json.dumps({"id": fields.pop("id"), **fields, "value": _short(self.value), "ratio": _short(self.ratio)})
+        return json.dumps(
+            {"id": fields.pop("id"), **fields, "value": _short(self.value), "ratio": _short(self.ratio)}, ensure_ascii=False
+        )
 
 
 def parse(line: str) -> Measurement:

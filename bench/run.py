@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("serving.py", "starts.py", "log_metric.py", "parity.py", "drift_cost.py")
+SCRIPTS = ("serving.py", "rollback.py", "starts.py", "log_metric.py", "parity.py", "drift_cost.py")
 
 
 def main() -> int:

@@ -1,112 +1,124 @@
-"""serve-throughput, serve-echo, rollback: the real serving process, its journal, contract and metrics on.
+"""Single-row predictions over HTTP: what one CPU second of a server buys, and how soon the first one comes.
 
-One process on one core, the load on another. Figures are per second of the server's CPU time, so a slow or busy machine
-changes them less than requests per second. The echo is a bare Protocol on the same libraries, measured in the same run.
-The peers of DESIGN.md §7 are not installed here yet.
+Every server runs alone on one core and is sent the same rows (30 floats as one JSON object) over 32 kept-alive
+connections from another core. trueline has its contract check, its journal and its metrics on, as always. The rounds go in
+turns over all servers; each server's best round counts.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
-import models
-from figures import Figure, cpu_of, pin, tell
-from trueline.domain import routes
-from trueline.settings import StateFolder
-from trueline.sockets import ask
+import boosting
+import cpu
+import measurement
+import traffic
+from measurement import Measurement
+from servers import Peer, Server, Trueline
 
-HERE = Path(__file__).parent
-SECONDS = 5.0
 CONNECTIONS = 32
-SWAPS = 20
-BODY = json.dumps({"instances": [dict.fromkeys(models.NAMES, 0.25)]})
+UNIT = "answers / CPU-s"
+SERVED, NATIVE, BARE, LIBRARY, BY_HAND = "trueline", "native", "bare Protocol", "uvicorn + Starlette", "by hand"
+LOOP = "scikit-learn in a loop"
 
 
-@contextmanager
-def started(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server and its address, which is in the first line it prints."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=HERE)
-    try:
-        pin(process.pid, 0)
-        line = process.stdout.readline().strip() if process.stdout else ""
-        yield process, json.loads(line)["url"] if line.startswith("{") else line
-    finally:
-        process.terminate()
-        process.wait(20)
-        if process.stdout:
-            process.stdout.close()
+def measure(quick: bool) -> Iterator[Measurement]:
+    with tempfile.TemporaryDirectory(prefix="trueline-bench-") as name:
+        folder = Path(name)
+        model = boosting.make(folder, quick=quick)
+        programs: dict[str, Trueline | Peer] = {
+            SERVED: Trueline(folder / "state", model.onnx),
+            NATIVE: Trueline(folder / "state-native", model.native(folder / "native")),
+            BARE: Peer("bare_protocol.py"),
+            LIBRARY: Peer("starlette_server.py"),
+            BY_HAND: Peer("starlette_server.py", model.pickled),
+        }
+        rates = throughput(programs, model.bodies, seconds=0.3 if quick else 1.0, rounds=1 if quick else 3)
+        rates[LOOP] = loop_rate(model, calls=20 if quick else 200)
+        yield from told(rates)
+        times = {one: first_answer(programs[one], model.bodies, times=1 if quick else 3) for one in (SERVED, BY_HAND)}
+        yield from starts(times)
 
 
-def serving(state: StateFolder) -> list[str]:
-    return [sys.executable, "-m", "trueline.serving", "--state", str(state.root), "--replica", "r0", "--port", "0"]
+def told(rates: Mapping[str, float]) -> Iterator[Measurement]:
+    def line(claim: str, what: str, against: str, shown: str, **more: object) -> Measurement:
+        return Measurement(claim, rates[what], UNIT, shown, rates[what] / rates[against], **more)  # type: ignore[arg-type]
+
+    bare, library = f"a bare Protocol's echo, {_k(rates[BARE])}", f"uvicorn + Starlette echo, {_k(rates[LIBRARY])}"
+    by_hand = f"scikit-learn behind Starlette by hand, {_k(rates[BY_HAND])}"
+    loop = f"scikit-learn's predict_proba in a loop, no HTTP, {_k(rates[LOOP])}"
+    holds = rates[SERVED] >= 0.35 * rates[BARE]
+    yield line("journalled predictions", SERVED, BY_HAND, by_hand, id="serve-throughput", target="≥ 15x the best peer")
+    yield line("cost of everything but HTTP", SERVED, BARE, bare, id="serve-echo", target="≥ 0.35", holds=holds)
+    yield line("beside a library server's echo", SERVED, LIBRARY, library, id="serve-echo")
+    yield line("scikit-learn in a child", NATIVE, BY_HAND, by_hand, id="serve-native", target="≥ 5x the best peer")
+    yield line("scikit-learn in a child", NATIVE, LOOP, loop, id="serve-native")
 
 
-def start_load(url: str, seconds: float) -> subprocess.Popen[str]:
-    command = [sys.executable, str(HERE / "load.py"), url, "/predict", BODY, str(CONNECTIONS), str(seconds)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    pin(process.pid, 1)
-    return process
+def starts(times: Mapping[str, float]) -> Iterator[Measurement]:
+    took, peer = times[SERVED], times[BY_HAND]
+    claim = "start to first prediction, wall"
+    yield Measurement(claim, took, "s", target="< 1 s", holds=took < 1, id="serve-start")
+    by_hand = f"scikit-learn behind Starlette by hand, {measurement.number(peer)} s"
+    yield Measurement(claim, took, "s", by_hand, took / peer, "≤ 1/4 of the best peer's", id="serve-start")
 
 
-def end_load(process: subprocess.Popen[str]) -> dict[str, float]:
-    told: dict[str, float] = json.loads(process.communicate(timeout=120)[0])
-    return told
+def throughput(
+    programs: Mapping[str, Trueline | Peer], bodies: Path, *, seconds: float, rounds: int
+) -> dict[str, float]:
+    """Answers per CPU second of each program, in its best round."""
+    best = dict.fromkeys(programs, 0.0)
+    with ExitStack() as stack:
+        running = {name: stack.enter_context(program.start()) for name, program in programs.items()}
+        for server in running.values():
+            answers_per_cpu_second(server, bodies, seconds / 2)  # warm
+        for _ in range(rounds):
+            for name, server in running.items():
+                best[name] = max(best[name], answers_per_cpu_second(server, bodies, seconds))
+    return best
 
 
-def per_cpu_second(command: list[str]) -> float:
-    """Answers per second of the server's CPU, after a warm-up."""
-    with started(command) as (process, url):
-        end_load(start_load(url, 1.0))
-        before = cpu_of(process.pid)
-        told = end_load(start_load(url, SECONDS))
-        assert told["failed"] == 0, "a request of the measurement failed"
-        return told["answered"] / (cpu_of(process.pid) - before)
+def answers_per_cpu_second(server: Server, bodies: Path, seconds: float) -> float:
+    before = server.cpu_seconds()
+    sent = traffic.send(server.port, "/predict", bodies, connections=CONNECTIONS, seconds=seconds)
+    used = server.cpu_seconds() - before
+    if sent.failed:
+        raise RuntimeError(f"{sent.failed} of {sent.answered + sent.failed} requests failed")
+    return sent.answered / max(used, cpu.TICK)
 
 
-def swap_under_load(state: StateFolder, made: dict[int, models.Packaged]) -> tuple[float, float]:
-    """The slowest of some swaps between two warm versions, decision to acknowledgement in ms, and failed requests."""
-    with started(serving(state)) as (_, url):
-        load = start_load(url, 4.0)
-        time.sleep(1.0)
-        slowest = 0.0
-        for number in range(SWAPS):
-            moved = routes.encode(models.table(made, 1 + number % 2, 2 + number))
-            start = time.perf_counter()
-            ask(state.socket("serve-r0"), {"op": "route", "table": moved})
-            slowest = max(slowest, (time.perf_counter() - start) * 1000)
-            time.sleep(0.05)
-        return slowest, end_load(load)["failed"]
+def loop_rate(model: boosting.Boosting, *, calls: int) -> float:
+    """Single rows per CPU second in a plain loop, on the same one core and thread."""
+    rows = model.rows.head(boosting.DIFFERENT_ROWS)
+    frames = [rows[number] for number in range(rows.height)]
+
+    def loop() -> None:
+        for number in range(calls):
+            model.estimator.predict_proba(frames[number % len(frames)])
+
+    with cpu.pinned(0):
+        return calls / min(cpu.of_call(loop) for _ in range(3))
 
 
-def measure() -> list[Figure]:
-    folder = Path(tempfile.mkdtemp(prefix="trueline-bench-"))
-    try:
-        made = {number: models.packaged("hist gradient boosting", folder / str(number)) for number in (1, 2)}
-        one = models.state(folder / "one", {1: made[1]}, 1)
-        two = models.state(folder / "two", made, 1)
-        ours = per_cpu_second(serving(one))
-        bare = per_cpu_second([sys.executable, str(HERE / "echo.py")])
-        slowest, failed = swap_under_load(two, made)
-        for state in (one, two):
-            shutil.rmtree(state.socket("any").parent, ignore_errors=True)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    ratio = ours / bare
-    return [
-        Figure("serve-throughput", "single-row predictions, gradient boosting (ONNX), journal, contract, metrics on", ours, "per CPU second", target="≥ 15× the best peer"),
-        Figure("serve-echo", "the same beside a bare Protocol's echo", ours, "per CPU second", f"bare echo, {bare:,.0f}", ratio, "≥ 0.35×", ratio >= 0.35),
-        Figure("rollback", f"route swap to acknowledgement under load, slowest of {SWAPS}", slowest, "ms", target="< 100 ms", holds=slowest < 100),
-        Figure("rollback-failed", "requests that failed meanwhile", failed, "requests", target="0", holds=failed == 0),
-    ]  # fmt: skip
+def first_answer(program: Trueline | Peer, bodies: Path, *, times: int) -> float:
+    """Seconds from starting the process to its first prediction, the best of a few."""
+    body = bodies.read_bytes().splitlines()[0]
+    best = float("inf")
+    for _ in range(times):
+        with program.start() as server:
+            server.ask(body)
+            best = min(best, time.perf_counter() - server.started)
+    return best
+
+
+def _k(rate: float) -> str:
+    return measurement.number(rate)
 
 
 if __name__ == "__main__":
-    tell(measure, __doc__)
+    sys.exit(measurement.script(__doc__, measure))

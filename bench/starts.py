@@ -13,16 +13,17 @@ from pathlib import Path
 import load
 import models
 from figures import Figure, cpu_of_children, tell
-from serving import BODY, serving, started
+from rollback import BODY, started
+from trueline.settings import StateFolder
 
 TIMES = 5
 PROJECT = "version: 1\nproject: bench\ndata: {source: rows.csv, target: y}\ntrain: model.py:fit\n"
 
 
-def first_prediction(command: list[str]) -> float:
+def first_prediction(state: StateFolder) -> float:
     """Seconds from starting the process to the first answer."""
     start = time.perf_counter()
-    with started(command) as (_, url):
+    with started(state) as url:
         with load.connect(url) as channel:
             channel.sendall(load.request("/predict", BODY.encode()))
             assert load.answer(channel).startswith(b"HTTP/1.1 200")
@@ -43,8 +44,7 @@ def measure() -> list[Figure]:
     folder = Path(tempfile.mkdtemp(prefix="trueline-bench-"))
     try:
         state = models.state(folder / "state", {1: models.packaged("hist gradient boosting", folder / "1")}, 1)
-        start = statistics.median(first_prediction(serving(state)) for _ in range(TIMES))
-        shutil.rmtree(state.socket("any").parent, ignore_errors=True)
+        start = statistics.median(first_prediction(state) for _ in range(TIMES))
         (folder / "trueline.yaml").write_text(PROJECT)
         bare = cpu(["-c", "import sqlalchemy"], folder)
         helped = cpu(["-m", "trueline", "--help"], folder)

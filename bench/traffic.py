@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import cpu
 import uvloop
@@ -49,6 +50,8 @@ def start(port: int, path: str, bodies: Path, *, connections: int, seconds: floa
 def finish(process: subprocess.Popen[str]) -> Sent:
     """What was sent; stops a sender that has not come to its own end."""
     told, _ = process.communicate("")
+    if process.returncode:
+        raise RuntimeError("the traffic could not be sent; the reason is above")
     return Sent(**json.loads(told))
 
 
@@ -70,9 +73,8 @@ class Sender(asyncio.Protocol):
         self.over = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(next(self._requests))
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(next(self._requests))
 
     def data_received(self, data: bytes) -> None:
         received = self._received + data if self._received else data

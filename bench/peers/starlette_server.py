@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ async def echo(request: Request) -> Response:
 def predicting(path: Path) -> Any:
     import joblib
     import numpy as np
+
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")  # an array is the cheapest input
 
     model = joblib.load(path)
 

@@ -55,7 +55,8 @@ class Spot:
 
     def wrong(self, expected: str) -> NoReturn:
         got = f"{self.node.value!r}" if isinstance(self.node, yaml.ScalarNode) else f"a {_shape(self.node)}"
-        raise InvalidProject(f"{self.file}:{self.node.start_mark.line + 1}: {self.key}: expected {expected}, got {got}")
+        place = f"{self.file}:{self.node.start_mark.line + 1}" + (f": {self.key}" if self.key else "")
+        raise InvalidProject(f"{place}: expected {expected}, got {got}")
 
 
 class Section:

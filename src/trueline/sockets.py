@@ -71,6 +71,22 @@ class Bell:
         self.path.unlink(missing_ok=True)
 
 
+def dead(folder: Path, pattern: str) -> list[Path]:
+    """Bells that a killed process left behind: nobody listens to them any more."""
+    return [path for path in sorted(folder.glob(f"{pattern}.bell")) if not _listening(path)]
+
+
+def _listening(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        try:
+            channel.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            return True  # not known to be dead
+        return True
+
+
 def ring(folder: Path, pattern: str) -> None:
     """Wake every process whose bell's name matches; nobody listening is fine, they poll too."""
     for path in folder.glob(f"{pattern}.bell"):

@@ -16,6 +16,7 @@ from typing import Any
 from trueline.web.api.events import EventList, EventView
 from trueline.web.api.incidents import IncidentList, IncidentView
 from trueline.web.api.releases import ReleaseList, ReleaseView
+from trueline.web.api.replay import ReplayView
 
 START = datetime(2013, 2, 1, tzinfo=UTC)
 
@@ -88,6 +89,7 @@ class FakeControl:
     waived: list[tuple[int, str]] = field(default_factory=list)
     pages: list[IncidentView] = field(default_factory=list)
     trains: bool = True
+    due_every: timedelta | None = None  # None: does not say when it is needed next
 
     def record(self, kind: str, ref: str, reason: str, **detail: Any) -> None:
         event = EventView(
@@ -102,13 +104,14 @@ class FakeControl:
         )
         self.log.append(event)
 
-    def replay(self, now: datetime) -> None:
+    def replay(self, now: datetime) -> ReplayView:
         assert now >= self.now, "replayed time only goes forward"
         self.now = now
         self.times.append(now)
         for run in self.runs.values():
             if run.version is None and self.trains:
                 self._train(run)
+        return ReplayView(now, replaying=True, next_due=now + self.due_every if self.due_every else None)
 
     def _train(self, run: Any) -> None:
         run.version = len(self.verdicts) + 1

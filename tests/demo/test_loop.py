@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def test_nobody_is_told_of_a_time_before_what_happened_in_it(replay, serve, cont
 
     def told(now):
         heard.append(("now", now))
-        telling(now)
+        return telling(now)
 
     serve.answer, control.replay = answer, told
     replay.run()
@@ -157,3 +158,11 @@ def test_pace_stretches_a_day(replay, monkeypatch):
     assert len(slept) == 8 * 4
     assert max(slept) <= 3.0
     assert sum(slept) > 80
+
+
+def test_control_is_told_only_the_hours_at_which_something_is_due(replay, control):
+    control.due_every = timedelta(hours=18)
+    replay.run()
+    days = (END - START).days + 3
+    assert days <= len(control.times) <= 3 * days
+    assert all(now.hour == 0 or before + timedelta(hours=18) <= now for before, now in pairwise(control.times[2:]))

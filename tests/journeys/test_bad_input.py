@@ -65,11 +65,11 @@ def test_without_a_project_file_a_command_says_how_to_make_one(new_desk, command
         ("version: 1\nproject: [", 2, ""),
         ("just words", 1, "mapping"),
         (PROJECT.replace("version: 1", "version: 2"), 1, "version"),
-        (PROJECT.replace("  target: y\n", ""), 3, "target"),
+        (PROJECT.replace("  target: y\n", ""), 4, "target"),
         (PROJECT.replace("target", "taget"), 5, "taget"),
         (PROJECT + "monitor: {loss: a lot}\n", 8, "loss"),
         (PROJECT + "retrain: {rehearse: every monday}\n", 8, "rehearse"),
-        (PROJECT.replace("model.py:fit", "model"), 7, "model.py:fit"),
+        (PROJECT.replace("model.py:fit", "model"), 7, "file.py:function"),
         (PROJECT + "\x00", None, ""),
     ],
 )
@@ -147,7 +147,7 @@ def test_a_target_that_can_be_neither_a_number_nor_yes_or_no_is_one_sentence(new
         (MODEL.replace("return ", ""), "returned nothing"),
         ("def fit(frame):\n    return 42\n", "int, which has no predict"),
         (HEAD + "def fit(frame):\n    return LinearRegression()\n", "not fitted"),
-        (HEAD + "def fit(frame):\n    return LinearRegression\n", ""),
+        (HEAD + "def fit(frame):\n    return LinearRegression\n", "the class LinearRegression"),
         ("class M:\n    def predict(self, X):\n        return 1\ndef fit(frame):\n    return M()\n", ""),
         ("import os\ndef fit(frame):\n    os._exit(3)\n", ""),
         ("import os\ndef fit(frame):\n    os.abort()\n", ""),
@@ -164,7 +164,6 @@ def test_a_fit_that_disappoints_is_one_sentence_and_no_version(desk, model, told
     said = desk.trueline("run")
     assert said.code == 1, said.err
     assert told in said.complaint
-    assert "model.py" in said.complaint
     status = desk.trueline("status", "--json").json
     assert (status["champion"], status["idle"], status["queued_runs"], status["running_runs"]) == (None, True, 0, 0)
     assert desk.trueline("versions", "--json").json["items"] == []
@@ -268,7 +267,7 @@ def test_a_state_folder_that_cannot_be_one_is_exit_code_6(desk):
     for command in ("run", "status", "up"):
         said = desk.trueline(command, "--state", desk.folder / "file" / "below")
         assert (said.code, said.out) == (6, "")
-        assert "cannot be written" in said.complaint
+        assert f"the state folder {desk.folder}/file/below cannot be" in said.complaint
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -321,7 +320,7 @@ GOOD = {"x": 1.0, "z": 0.5}
         ([], ""),
         (b'{"instances": [{"x": NaN, "z": 0.5}]}', ""),
         (b'{"instances": [{"x": Infinity, "z": 0.5}]}', ""),
-        (b'{"instances": [{"x": 1e999, "z": 0.5}]}', "x"),
+        (b'{"instances": [{"x": 1e999, "z": 0.5}]}', "out of range"),
         (b"not JSON", ""),
         (b'{"instances": [', ""),
         (b"\xff\xfe", ""),
@@ -386,8 +385,8 @@ def test_what_the_model_server_does_not_have_is_4xx_with_a_sentence(up, method, 
 
 
 def test_ten_megabytes_are_413(up):
-    rows = json.dumps({"instances": [GOOD] * 420_000}).encode()
-    assert len(rows) > 10_000_000
+    rows = json.dumps({"instances": [GOOD] * 480_000}).encode()
+    assert len(rows) > 10 * 2**20
     reply = up.ask("POST", "/predict", rows)
     assert reply.status == 413
     assert "10" in reply.error

@@ -11,8 +11,9 @@ from kill_world import World
 
 
 @pytest.fixture
-def world(tmp_path):
+def world(tmp_path, monkeypatch):
     """A small project with `trueline up` on it; nothing of it is left afterwards."""
     made = World.make(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(made.temp))  # sockets are there, and go with it
     yield made
     made.end()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import math
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +28,7 @@ from trueline.settings import StateFolder
 START = datetime(2024, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 TICK = timedelta(hours=8)
-A_TICK = 32  # requests
+A_TICK = 48  # requests
 PATIENCE = 60.0  # seconds that a caller goes on asking, or a test waits for a process
 CALLERS = 3
 PROJECT = """
@@ -88,6 +88,7 @@ def poll(met, seconds: float = PATIENCE, what: str = "it"):
 @dataclass
 class World:
     folder: Path
+    temp: Path
     up: subprocess.Popen[str] | None = None
     addresses: dict[str, str] = field(default_factory=dict)
 
@@ -96,7 +97,7 @@ class World:
         (folder / "trueline.yaml").write_text(PROJECT)
         (folder / "model.py").write_text(MODEL)
         history(random.Random(1)).write_parquet(folder / "rows.parquet")
-        return cls(folder)
+        return cls(folder, Path(tempfile.mkdtemp(prefix="soak-")))
 
     @property
     def state(self) -> StateFolder:
@@ -118,7 +119,7 @@ class World:
                 stderr=log,
                 text=True,
                 start_new_session=True,
-                env=os.environ | {"OMP_NUM_THREADS": "1", "TRUELINE_URL": ""},
+                env=os.environ | {"OMP_NUM_THREADS": "1", "TRUELINE_URL": "", "TMPDIR": str(self.temp)},
             )
         line = self.up.stdout.readline()
         assert line, self.log.read_text()[-2000:]
@@ -126,6 +127,17 @@ class World:
 
     def client(self) -> Client:
         return Client.connect(self.state)
+
+    def patiently(self, act, *, seconds: float = 2 * PATIENCE):
+        """Do it, and again while control is away."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return act()
+            except Unavailable as problem:
+                if self.up.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError(f"not done within {seconds:g} s: {problem}") from problem
+                time.sleep(0.1)
 
     def stop(self) -> int:
         """As an operator would."""
@@ -141,7 +153,7 @@ class World:
             self.up.stdout.close()
         for pid in mentioning(str(self.folder)):
             os.kill(pid, signal.SIGKILL)
-        shutil.rmtree(self.state.socket("any").parent, ignore_errors=True)
+        shutil.rmtree(self.temp, ignore_errors=True)
 
 
 # ---- processes -----------------------------------------------------------------------------------------------------
@@ -189,7 +201,7 @@ class Killer(threading.Thread):
             while len(self.done) < self._kills and not self.stopping.is_set():
                 name = self._luck.choice(("control", "serve", "worker", "ship"))
                 pid = poll(lambda name=name: self._back(name), what=f"the return of {name}")
-                if self.stopping.wait(self._luck.expovariate(1 / 1.4)):
+                if self.stopping.wait(self._luck.expovariate(1 / 1.2)):
                     return
                 os.kill(pid, signal.SIGKILL)
                 self._killed.add(pid)
@@ -283,25 +295,9 @@ class Caller:
         return answer.status, answer.read()
 
 
-def patiently(act, *, seconds: float = 2 * PATIENCE):
-    """Do it again while the server is away; what somebody else has done meanwhile is told as it is."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return act()
-        except Unavailable as problem:
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not done within {seconds:g} s: {problem}") from problem
-            time.sleep(0.1)
-
-
 def attempt(act) -> None:
     """Ask for something once; it may be refused, or its answer lost."""
     try:
         act()
     except TruelineError:
         return
-
-
-def finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)

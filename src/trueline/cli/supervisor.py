@@ -6,7 +6,7 @@ Children are started from this thread only, because on Linux the signal that end
 cannot drain anybody, and every process is built to be killed at any instant; what matters is that the ports are free
 for the next `up`.
 
-A child that ends is started again after a pause that doubles from 0.1 s to 5 s and is forgotten after 30 s of health.
+A child that ends is started again after a pause that doubles from 0.1 s to 5 s and is forgotten after 5 s of health.
 A child that ends *before everything was ready once* with an exit code that means wrong use (2), not reachable (6) or
 refused (7) will not get better by trying again: it ends the whole, with its last words.
 """
@@ -31,7 +31,7 @@ from trueline.errors import InvalidInput, NotAllowed, TruelineError, Unavailable
 HOPELESS: Mapping[int, type[TruelineError]] = {2: InvalidInput, 6: Unavailable, 7: NotAllowed}
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
-HEALTHY_SECONDS = 30.0
+HEALTHY_SECONDS = 5.0
 GRACE_SECONDS = 10.0
 PROBE_SECONDS = 0.05
 READY_SECONDS = 90.0
@@ -55,7 +55,7 @@ class Backoff:
     >>> pauses = Backoff()
     >>> [pauses.after(lived=1.0) for _ in range(7)]
     [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0]
-    >>> pauses.after(lived=31.0)
+    >>> pauses.after(lived=6.0)
     0.1
     """
 

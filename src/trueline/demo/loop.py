@@ -1,8 +1,8 @@
 """The year, replayed as a discrete-event simulation against the running server.
 
 A tick is three hours of event time. Within it flights ask before they leave and labels come in when they land, each
-stamped with its own time; then control is told the hour and answers when nothing is left to do at it. So what the
-replay shows does not depend on how fast the machine is.
+stamped with its own time; when something is due, control is told the hour and answers when nothing is left to do at
+it. So what the replay shows does not depend on how fast the machine is.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class Replay:
     pushes: list[Push] = field(default_factory=lambda: [Push(plan) for plan in PLANS])
     events: list[EventView] = field(default_factory=list)
     _seen: int = 0
+    _due: datetime | None = None  # when control has something to do next, as far as it said
 
     def run(self) -> None:
         """Release the first model on what January left, then live through the rest of the year."""
@@ -72,11 +73,16 @@ class Replay:
                 self._ask(flights)
             if landed:
                 self._label(landed)
-            if flights or landed or now.hour == 0:
+            if self._is_due(now):
                 self._advance(now)
             if self.pace:
                 share = self.tick / timedelta(days=1)
                 time.sleep(max(0.0, self.pace * share - (time.monotonic() - began)))
+
+    def _is_due(self, now: datetime) -> bool:
+        """Whether control, a planted push or the onlooker has something to do at this tick."""
+        waiting = self._due is None or now >= self._due
+        return waiting or now.hour == 0 or any(push.waits(now) for push in self.pushes)
 
     def _release_first(self) -> None:
         self.client.replay(START)
@@ -89,12 +95,12 @@ class Replay:
 
     def _advance(self, now: datetime) -> None:
         """Tell control the time until neither it nor a planted push has anything left to do at it."""
-        self.client.replay(now)
+        self._due = self.client.replay(now).next_due
         self._look()
         for push in self.pushes:
             while push.step(self.client, now):
                 now += MOMENT
-                self.client.replay(now)
+                self._due = self.client.replay(now).next_due
                 self._look()
         self.watcher.ticked(now)
 

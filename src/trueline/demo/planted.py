@@ -49,9 +49,13 @@ class Push:
         self.reason: str | None = None
         self.done = False
 
+    def waits(self, now: datetime) -> bool:
+        """Whether its hour has come and it is not through yet."""
+        return not self.done and now >= self.plan.at
+
     def step(self, client: Client, now: datetime) -> bool:
         """Push when its hour has come, then wait for the run, then for the gate, then waive if that is the plan."""
-        if self.done or now < self.plan.at:
+        if not self.waits(now):
             return False
         if self.run is None:
             self.run = client.start_run(fit=self.plan.entry, reason=self.plan.reason).id

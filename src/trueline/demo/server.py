@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import shutil
@@ -122,7 +123,13 @@ class Server:
             waiting.register(out, selectors.EVENT_READ)
             while (left := deadline - time.monotonic()) > 0 and self._process.poll() is None:
                 if waiting.select(min(left, 0.2)):
-                    return out.readline()
+                    return out.readline() or self._ended()
+        return b""
+
+    def _ended(self) -> bytes:
+        """It closed its output without a word: its exit code is there in a moment."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
         return b""
 
     def _last_words(self) -> str:

@@ -85,7 +85,7 @@ def signature_of(estimator: Any, contract: Contract, task: str) -> Signature:
     if names is None:
         raise PackagingFailed(
             f"the {kind} that fit returned does not know its columns (it has no feature_names_in_); "
-            "fit it on a data frame, such as frame.select([...]), not on an array"
+            "either it is not fitted, or it was fitted on an array: fit it on a data frame, such as frame.select([...])"
         )
     inputs = tuple(_input(str(name), contract, kind) for name in names)
     if task == CLASSIFICATION:

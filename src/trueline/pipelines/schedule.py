@@ -77,8 +77,10 @@ def step(context: Context) -> Round:
         return Round(busy=False)
     now = context.clock.now()
     due = last + every
-    if alarmed is not None and now >= last + project.retrain.cooldown:
-        return _start(context, Purpose.alert, f"{alarmed} is open: is a newer model better?")
+    if alarmed is not None:
+        due = min(due, last + project.retrain.cooldown)
+        if now >= due:
+            return _start(context, Purpose.alert, f"{alarmed} is open: is a newer model better?")
     if due > now:
         return Round(busy=False, next_due=due)
     if not evidence:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from trueline.control import endpoints, runs
 from trueline.control.context import Context
 from trueline.domain.runs import Run, RunState
 from trueline.domain.versions import Version
-from trueline.errors import NotFound, TruelineError
+from trueline.errors import NotFound
 from trueline.store import outbox, rows
 from trueline.store.engine import Tx
 from trueline.store.outbox import Intent
 from trueline.tracking.mlflow_store import MlflowTracking
 from trueline.tracking.store import TrackedRun, TrackedVersion, Tracking
+
+log = logging.getLogger(__name__)
 
 STATUS = {RunState.succeeded: "FINISHED", RunState.failed: "FAILED", RunState.cancelled: "KILLED"}
 
@@ -35,7 +38,8 @@ class Feeder:
         try:
             if told is not None:
                 self._deliver(told)
-        except (TruelineError, OSError) as problem:
+        except Exception as problem:  # noqa: BLE001 whatever MLflow raises must not hold up what stands behind it
+            log.warning("tracking %s is tried again later: %s", waiting[0].key, problem)
             with context.store.begin() as tx:
                 outbox.failed(tx, waiting[0], str(problem))
             return False

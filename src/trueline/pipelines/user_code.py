@@ -62,6 +62,8 @@ def fit(function: Callable[..., Any], frame: pl.DataFrame, params: Mapping[str, 
         raise TrainingFailed(f"{where}: {entry} raised {_what(problem)}") from problem
     if estimator is None:
         raise TrainingFailed(f"{entry} returned nothing; return the fitted estimator")
+    if isinstance(estimator, type):
+        raise TrainingFailed(f"{entry} returned the class {estimator.__name__}; return a fitted estimator of it")
     if not callable(getattr(estimator, "predict", None)):
         raise TrainingFailed(
             f"{entry} returned a {type(estimator).__name__}, which has no predict; return the fitted estimator"

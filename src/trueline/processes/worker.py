@@ -10,10 +10,12 @@ import os
 import sys
 from pathlib import Path
 
+from trueline.control.context import Context
 from trueline.errors import TruelineError
 from trueline.processes.looping import log_to_stderr, rounds, stop_on_signals
 from trueline.settings import StateFolder
-from trueline.sockets import Bell, ring
+from trueline.sockets import Bell, dead, ring
+from trueline.store import moves, tables
 from trueline.wiring import open_context
 from trueline.wiring.working import Worker
 
@@ -31,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     folder = StateFolder(given.state)
     try:
         context = open_context(given.project, given.state, replay=given.replay, actor=f"worker-{os.getpid()}")
-        bell = Bell(folder.bell(f"worker-{os.getpid()}"))
+        inherit(context)
+        bell = Bell(folder.bell(context.actor))
     except TruelineError as problem:
         sys.stderr.write(f"{problem}\n")
         return problem.exit_code
@@ -49,6 +52,15 @@ def main(arguments: list[str] | None = None) -> int:
     worker.close()
     bell.close()
     return 0
+
+
+def inherit(context: Context) -> None:
+    """Take over at once what killed workers of this machine held: their bells are still there, and nobody listens."""
+    for bell in dead(context.folder.bell("any").parent, "worker-*"):
+        with context.store.begin() as tx:
+            for table in (tables.blocks, tables.gates, tables.runs):
+                moves.forfeit(tx, table, bell.stem)
+        bell.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -35,11 +35,11 @@ class MlflowTracking:
     def __init__(self, database: Path, artifacts: Path) -> None:
         mlflow = _load()
         self._entities = mlflow.entities
-        uri = f"sqlite:///{database.absolute()}"
         self._artifacts = artifacts.absolute()
         with _quiet():
-            self._runs = mlflow.runs(uri, self._artifacts.as_uri())
-            self._models = mlflow.models(uri)
+            if not database.exists():
+                self._create(mlflow, database.absolute())
+            self._runs, self._models = self._open(mlflow, database.absolute())
         self._missing = mlflow.exception
         self._known: dict[str, tuple[str, Path]] = {}  # our run id -> MLflow's run id and artifact folder
         self._experiments: dict[str, str] = {}
@@ -76,6 +76,21 @@ class MlflowTracking:
             return
         with contextlib.suppress(self._missing):  # no such model: it has no alias either
             self._models.delete_registered_model_alias(model, alias)
+
+    def _open(self, mlflow: SimpleNamespace, database: Path) -> tuple[Any, Any]:
+        uri = f"sqlite:///{database}"
+        return mlflow.runs(uri, self._artifacts.as_uri()), mlflow.models(uri)
+
+    def _create(self, mlflow: SimpleNamespace, database: Path) -> None:
+        """Make the file under another name first: MLflow refuses for ever one whose migrations were cut short."""
+        draft = database.with_name(f"{database.name}.draft-{os.getpid()}")
+        draft.unlink(missing_ok=True)
+        for store in self._open(mlflow, draft):
+            store.engine.dispose()
+        with contextlib.suppress(FileExistsError, FileNotFoundError):  # another process was faster
+            os.link(draft, database)
+        for left in database.parent.glob(f"{database.name}.draft-*"):
+            left.unlink(missing_ok=True)
 
     def close(self) -> None:
         self._runs.engine.dispose()

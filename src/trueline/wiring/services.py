@@ -170,7 +170,7 @@ class LocalServices:
             raise Conflict(
                 f"{hint}; to go back to version {live.previous}, release it: trueline release {live.previous}"
             )
-        if version is not None and version != live.previous:
+        if version is not None and live.previous is not None and version != live.previous:
             raise Conflict(f"{live.id} can only go back to version {live.previous}; release version {version} instead")
         return live
 
