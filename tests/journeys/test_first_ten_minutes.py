@@ -126,7 +126,9 @@ def test_open_inference_gives_the_same_numbers(up, answered):
         {"name": name, "shape": [3], "datatype": kind, "data": [row[name] for row in answered["rows"]]}
         for name, kind in columns.items()
     ]
-    (name,) = (model["name"] if isinstance(model, dict) else model for model in up.ask("GET", "/v2/models").json["models"])
+    (name,) = (
+        model["name"] if isinstance(model, dict) else model for model in up.ask("GET", "/v2/models").json["models"]
+    )
     for path in (f"/v2/models/{name}/infer", f"/v2/models/{name}/versions/1/infer"):
         reply = up.ask("POST", path, {"id": "42", "inputs": inputs})
         assert (reply.status, reply.json["id"], reply.json["model_version"]) == (200, "42", "1")

@@ -21,9 +21,11 @@ from urllib.parse import urlsplit
 
 import polars as pl
 
+from trueline.cli.up import answers
 from trueline.client import Client
 from trueline.errors import TruelineError, Unavailable
 from trueline.settings import StateFolder
+from trueline.sockets import ask
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -31,6 +33,8 @@ TICK = timedelta(hours=8)
 A_TICK = 48  # requests
 PATIENCE = 60.0  # seconds that a caller goes on asking, or a test waits for a process
 CALLERS = 3
+NAMES = ("control", "serve", "worker", "ship")
+IMPATIENCE = 0.15  # of kills that do not wait for the process to be at work again
 PROJECT = """
 version: 1
 project: drifting
@@ -128,6 +132,18 @@ class World:
     def client(self) -> Client:
         return Client.connect(self.state)
 
+    def at_work(self, name: str, pid: int) -> bool:
+        """Whether a process has come so far as to be of use."""
+        match name:
+            case "control":
+                return answers(self.addresses["control"], "/readyz")
+            case "serve":
+                return answers(self.addresses["serve"], "/livez")
+            case "worker":
+                return self.state.bell(f"worker-{pid}").exists()
+            case _:
+                return bool(attempt(lambda: ask(self.state.socket("shipper-r0"), {"op": "ping"})))
+
     def patiently(self, act, *, seconds: float = 2 * PATIENCE):
         """Do it, and again while control is away."""
         deadline = time.monotonic() + seconds
@@ -184,11 +200,12 @@ def children(parent: int) -> dict[str, int]:
 
 
 class Killer(threading.Thread):
-    """Kills one supervised process after another, at moments that it draws; never one that is not back yet."""
+    """Kills one supervised process after another, at moments that it draws: mostly one that is at work again, now and
+    then one that is just starting."""
 
-    def __init__(self, parent: int, luck: random.Random, kills: int) -> None:
+    def __init__(self, world: World, luck: random.Random, kills: int) -> None:
         super().__init__(name="killer", daemon=True)
-        self._parent = parent
+        self._world = world
         self._luck = luck
         self._kills = kills
         self._killed: set[int] = set()
@@ -198,20 +215,23 @@ class Killer(threading.Thread):
 
     def run(self) -> None:
         try:
-            while len(self.done) < self._kills and not self.stopping.is_set():
-                name = self._luck.choice(("control", "serve", "worker", "ship"))
-                pid = poll(lambda name=name: self._back(name), what=f"the return of {name}")
-                if self.stopping.wait(self._luck.expovariate(1 / 1.2)):
-                    return
+            while len(self.done) < self._kills and not self.stopping.wait(self._luck.expovariate(1 / 1.2)):
+                impatient = self._luck.random() < IMPATIENCE
+                names = self._luck.sample(NAMES, len(NAMES))
+                name, pid = poll(lambda: self._victim(names, impatient=impatient), what="the return of a process")
                 os.kill(pid, signal.SIGKILL)
                 self._killed.add(pid)
                 self.done.append(name)
         except BaseException as problem:  # noqa: BLE001 the test raises it
             self.error = problem
 
-    def _back(self, name: str) -> int | None:
-        pid = children(self._parent).get(name)
-        return None if pid in self._killed else pid
+    def _victim(self, names: list[str], *, impatient: bool) -> tuple[str, int] | None:
+        running = children(self._world.up.pid)
+        for name in names:
+            pid = running.get(name)
+            if pid is not None and pid not in self._killed and (impatient or self._world.at_work(name, pid)):
+                return name, pid
+        return None
 
 
 # ---- the caller ----------------------------------------------------------------------------------------------------
@@ -230,6 +250,7 @@ class Caller:
         parts = urlsplit(url)
         self._address = (parts.hostname, parts.port)
         self._mine = threading.local()
+        self._connections: list[http.client.HTTPConnection] = []
         self._luck = luck
         self._pool = ThreadPoolExecutor(CALLERS)
         self._unlabelled: list[tuple[datetime, str, float]] = []
@@ -255,6 +276,8 @@ class Caller:
 
     def close(self) -> None:
         self._pool.shutdown()
+        for connection in self._connections:
+            connection.close()
 
     def _ask(self, row: dict[str, object], at: datetime, value: float) -> None:
         body = json.dumps({"instances": [row]}).encode()
@@ -289,15 +312,16 @@ class Caller:
     def _once(self, path: str, body: bytes, headers: dict[str, object]) -> tuple[int, bytes]:
         if not hasattr(self._mine, "connection"):
             self._mine.connection = http.client.HTTPConnection(*self._address, timeout=15.0)
+            self._connections.append(self._mine.connection)
         connection = self._mine.connection
         connection.request("POST", path, body, {"Content-Type": "application/json", **headers})
         answer = connection.getresponse()
         return answer.status, answer.read()
 
 
-def attempt(act) -> None:
-    """Ask for something once; it may be refused, or its answer lost."""
+def attempt(act):
+    """Ask for something once; None when it is refused, or the answer lost."""
     try:
-        act()
+        return act()
     except TruelineError:
-        return
+        return None

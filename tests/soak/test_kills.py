@@ -44,7 +44,7 @@ def test_killed_at_fifty_random_moments_nothing_is_lost_and_nothing_is_doubled(w
     client = world.client()
     first_release(client)
     caller = Caller(world.addresses["serve"], luck)
-    killer = Killer(world.up.pid, random.Random(seed + 1), KILLS)
+    killer = Killer(world, random.Random(seed + 1), KILLS)
     killer.start()
     try:
         end = live(world, client, caller, killer)
@@ -107,6 +107,7 @@ def live(world, client, caller, killer):
                 advancing.result()
             advancing = control.submit(world.patiently, lambda now=now: client.replay(now, timeout=60))
         advancing.result()
+        control.submit(client.close).result()  # its connection in that thread
     return now
 
 

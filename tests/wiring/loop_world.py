@@ -39,8 +39,8 @@ from trueline.wiring.working import Worker
 
 START = datetime(2026, 1, 29, tzinfo=UTC)
 DAY = timedelta(days=1)
-TICK = timedelta(hours=6)
-A_TICK = 60
+TICK = timedelta(hours=8)
+A_TICK = 80
 """Requests in a tick."""
 REPLICA = "r0"
 
@@ -108,6 +108,7 @@ class World:
         for _ in range(round(days * DAY / TICK)):
             self._serve()
             self.reach(self.now + TICK)
+        assert self.services.status().idle
 
     def run(self, **params: Any) -> int:
         """Train as a person asks for it; the version."""
@@ -126,7 +127,6 @@ class World:
             clocks.set_replayed(tx, now)
         while self._controllers.step() or self._worker.step():
             pass
-        assert self.services.status().idle
 
     def events(self, *kinds: str) -> list[Event]:
         found = self.services.events(after=0, limit=100_000, kind=None)

@@ -42,7 +42,9 @@ def test_refits_learn_from_the_labels_of_what_was_served(drifted):
 
 def test_while_freshness_pays_refits_are_gated_canaried_and_promoted(drifted):
     before = drifted.events("release.promote")[1].at
-    steps = [e.kind for e in drifted.events() if e.ref == "release-2" or (e.ref == "gate-2" and e.kind == "gate.decide")]
+    steps = [
+        e.kind for e in drifted.events() if e.ref == "release-2" or (e.ref == "gate-2" and e.kind == "gate.decide")
+    ]
     assert steps == ["gate.decide", "release.create", "release.start_canary", "release.promote", "release.finish"]
     (gate,) = (event for event in drifted.events("gate.decide") if event.ref == "gate-2")
     assert gate.reason.startswith("pass: freshness is shown to pay")

@@ -40,12 +40,14 @@ class Bins:
         if self.categories:
             place = {name: number for number, name in enumerate(self.categories)}
             other = len(self.categories)
-            which = [other + 1 if value is None else place.get(str(value), other) for value in values]
+            places = (other + 1 if value is None else place.get(str(value), other) for value in values)
+            which = np.fromiter(places, dtype=np.int64)
         else:
-            numbers = np.asarray([np.nan if value is None else value for value in values], dtype=np.float64)
+            given = values if isinstance(values, np.ndarray) else [np.nan if value is None else value for value in values]
+            numbers = np.asarray(given, dtype=np.float64)
             at = np.searchsorted(np.asarray(self.edges), numbers, side="right")
-            which = np.where(np.isnan(numbers), len(self.edges) + 1, at).tolist()
-        return tuple(int(n) for n in np.bincount(np.asarray(which, dtype=np.int64), minlength=self.size))
+            which = np.where(np.isnan(numbers), len(self.edges) + 1, at)
+        return tuple(int(n) for n in np.bincount(which, minlength=self.size))
 
 
 def numeric_bins(values: Sequence[float], *, bins: int = BINS) -> Bins:

@@ -8,30 +8,39 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from trueline.control.clocks import ReplayClock
 from trueline.control.context import Context
+from trueline.control.rounds import Round
 from trueline.domain.blocks import BlockState
 from trueline.domain.gates import GateState
 from trueline.domain.runs import RunState
 from trueline.errors import Unavailable
-from trueline.monitoring import loop as monitoring
 from trueline.pipelines import schedule
 from trueline.releases import delivery
-from trueline.releases import loop as releases
 from trueline.sockets import ask, ring
 from trueline.store import outbox, tables
 from trueline.store.engine import Tx
 
 RECONCILE_SECONDS = 1.0
 SHIP_SECONDS = 60.0
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 OPEN = (
     (tables.runs, (RunState.queued, RunState.running)),
     (tables.gates, (GateState.pending, GateState.evaluating)),
     (tables.blocks, (BlockState.due, BlockState.evaluating, BlockState.evaluated)),
 )
+
+
+def _controllers() -> tuple[Callable[[Context], Round], ...]:
+    """Imported with the first round, for NumPy and SciPy come with them: a command that only asks starts without."""
+    from trueline.monitoring import loop as monitoring  # noqa: PLC0415
+    from trueline.releases import loop as releases  # noqa: PLC0415
+
+    return releases.step, monitoring.step, schedule.step
 
 
 class Controllers:
@@ -41,7 +50,8 @@ class Controllers:
         self._context = context
         self._bells = context.folder.sockets
         self._idle = threading.Condition()
-        self._idle_at = datetime(1970, 1, 1, tzinfo=UTC)
+        self._idle_at = NEVER
+        self._commands = 0
         self._reconciled = 0.0
         self._delivering = threading.Lock()
         self.next_due: datetime | None = None
@@ -54,7 +64,7 @@ class Controllers:
         now = context.clock.now()
         busy = self.deliver_now()
         due = []
-        for controller in (releases.step, monitoring.step, schedule.step):
+        for controller in _controllers():
             outcome = controller(context)
             busy |= outcome.busy
             due.append(outcome.next_due)
@@ -64,13 +74,21 @@ class Controllers:
             self._settle(now, [moment for moment in due if moment is not None])
         return busy
 
+    def disturb(self) -> None:
+        """A command was committed: what was idle before it says nothing any more."""
+        with self._idle:
+            self._commands += 1
+            self._idle_at = NEVER
+
     def _settle(self, now: datetime, due: list[datetime]) -> None:
+        before = self._commands
         with self._context.store.read() as tx:
             nothing = self.nothing_to_do(tx)
         if nothing:
             with self._idle:
-                self._idle_at, self.next_due = now, min(due, default=None)
-                self._idle.notify_all()
+                if self._commands == before:
+                    self._idle_at, self.next_due = now, min(due, default=None)
+                    self._idle.notify_all()
         else:
             ring(self._bells, "worker-*")
 

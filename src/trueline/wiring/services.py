@@ -10,10 +10,9 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, select
 
 from trueline.clock import from_us
-from trueline.control import clocks, endpoints, events, gates, incidents, releases, runs, status
+from trueline.control import blocks, clocks, endpoints, events, gates, incidents, releases, runs, status
 from trueline.control import why as reasons
 from trueline.control.context import Context
-from trueline.data import predictions
 from trueline.domain.datasets import DatasetVersion
 from trueline.domain.events import Event
 from trueline.domain.gates import Gate
@@ -22,12 +21,11 @@ from trueline.domain.releases import Release, ReleaseState
 from trueline.domain.runs import Purpose, Run
 from trueline.domain.versions import Version
 from trueline.errors import Conflict, InvalidInput, NotFound, Unavailable
-from trueline.monitoring import views
 from trueline.pipelines import schedule
 from trueline.sockets import ring
 from trueline.store import rows, tables
+from trueline.store.engine import Tx
 from trueline.wiring.controllers import Controllers
-from trueline.wiring.working import Worker
 
 REPLAY_SECONDS = 600.0
 ROLLBACK_SECONDS = 10.0
@@ -72,8 +70,16 @@ class LocalServices:
     def status(self) -> status.Status:
         with self._store.read() as tx:
             idle = self._controllers.nothing_to_do(tx)
-            freshness = views.freshness(tx, self._context)
+            freshness = self._freshness(tx)
             return status.take(tx, self._project, idle=idle, replaying=self._replaying, freshness=freshness)
+
+    def _freshness(self, tx: Tx) -> object:
+        """What the rehearsal says; while it has nothing to say, the command line starts without NumPy and SciPy."""
+        if not blocks.monitor_state(tx, self._project).get("rehearsal"):
+            return None
+        from trueline.monitoring import views  # noqa: PLC0415
+
+        return views.freshness(tx, self._context)
 
     def start_run(
         self, *, fit: str | None, params: Mapping[str, Any], source: str | None, release: bool, reason: str, actor: str
@@ -200,6 +206,8 @@ class LocalServices:
             return self._why_prediction(tx, ref)
 
     def _why_prediction(self, tx: Any, ref: str) -> reasons.Why:
+        from trueline.data import predictions  # noqa: PLC0415 it brings Polars and delta-rs
+
         self._controllers.ship()
         found = predictions.find(self._context.folder.table("predictions"), ref)
         if found is None:
@@ -228,6 +236,8 @@ class LocalServices:
             return incidents.acknowledge(tx, incident_id, actor=actor, reason=reason)
 
     def staleness(self) -> object:
+        from trueline.monitoring import views  # noqa: PLC0415 it brings NumPy and SciPy
+
         with self._store.read() as tx:
             return views.staleness(tx, self._context)
 
@@ -263,6 +273,8 @@ class LocalServices:
         return self._controllers.next_due
 
     def work_until_idle(self) -> None:
+        from trueline.wiring.working import Worker  # noqa: PLC0415 it brings every engine
+
         with_worker = Worker(self._context)
         try:
             while with_worker.step() or self._controllers.step():
@@ -274,6 +286,7 @@ class LocalServices:
         self._store.close()
 
     def _wake(self) -> None:
+        self._controllers.disturb()
         ring(self._context.folder.sockets, "*")
 
     def _get(self, noun: type[T], row_id: str) -> T:
