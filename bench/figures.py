@@ -1,23 +1,49 @@
-"""A measured figure, and how every script here prints its own: a table, or with `--json` one object per line."""
+"""A measured figure, and how every script here prints its own: a table, or with `--json` one object per line.
+
+Times never fail anything: a script ends with 0 unless it could not measure.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
-import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+
+IDS = frozenset(
+    {
+        "serve-throughput",
+        "serve-echo",
+        "serve-native",
+        "serve-start",
+        "parity",
+        "log-metric",
+        "noop-pipeline",
+        "cli-start",
+        "data-version",
+        "validate",
+        "drift-cost",
+        "estimate-cost",
+        "false-page",
+        "rollback",
+        "scale",
+    }
+)
+"""The design's list of numbers to reach; a figure without a place there has no id."""
+
+VERDICTS = {True: "holds", False: "MISSED", None: "-"}
+ROW = "{:<16} {:>9} {:<16} {:>8}  {:<24} {:<6}  {}"
+HEADING = ROW.format("id", "value", "unit", "ratio", "target", "", "claim")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """`against` is what it was measured beside, in the same run; `holds` is None where there is no target yet."""
+    """`against` is what it was measured beside, in the same run, and `ratio` the value divided by its own.
 
-    id: str  # of DESIGN.md §7 where there is one
+    `holds` is None where this run cannot tell: nobody has set a target, or it is about peers that were not run.
+    """
+
+    id: str | None  # of DESIGN.md §7 where there is one
     claim: str
     value: float
     unit: str
@@ -26,54 +52,66 @@ class Figure:
     target: str | None = None
     holds: bool | None = None
 
+    def __post_init__(self) -> None:
+        if self.id is not None and self.id not in IDS:
+            raise ValueError(f"{self.id} is not an id of the design's numbers")
 
-def tell(measure: Callable[[], Sequence[Figure]], description: str | None) -> None:
+
+Measure = Callable[[bool], Iterable[Figure]]
+"""Takes `quick`: tiny sizes, which show that a script works and measure nothing."""
+
+
+def tell(measure: Measure, description: str | None) -> None:
     """A script's whole main: measure, then print."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    add_options(parser)
     given = parser.parse_args()
-    show(measure(), as_json=given.json)
+    show(measure(given.quick), as_json=given.json)
 
 
-def show(figures: Sequence[Figure], *, as_json: bool) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it works, measures nothing")
+
+
+def show(figures: Iterable[Figure], *, as_json: bool) -> None:
+    if not as_json:
+        print(HEADING, flush=True)
     for figure in figures:
-        print(json.dumps(asdict(figure)) if as_json else row(figure), flush=True)
+        print(line(figure) if as_json else row(figure), flush=True)
+
+
+def line(figure: Figure) -> str:
+    """As JSON, four digits of each number."""
+    short = replace(
+        figure, value=_digits(figure.value), ratio=None if figure.ratio is None else _digits(figure.ratio)
+    )
+    return json.dumps(asdict(short), ensure_ascii=False)
+
+
+def parse(text: str) -> Figure:
+    """The inverse of `line`."""
+    return Figure(**json.loads(text))
 
 
 def row(figure: Figure) -> str:
-    verdict = {True: "holds", False: "MISSED", None: ""}[figure.holds]
-    ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}×"
-    value = f"{figure.value:,.4g}" if figure.value < 10_000 else f"{figure.value:,.0f}"
+    ratio = "" if figure.ratio is None else f"{number(figure.ratio)}×"
     said = f"{figure.claim}" + (f"  [against {figure.against}]" if figure.against else "")
-    return f"{figure.id:<17} {value:>9} {figure.unit:<18} {ratio:>7}  {figure.target or '':<22} {verdict:<7} {said}"
+    facts = (figure.id or "", number(figure.value), figure.unit, ratio, figure.target or "")
+    return ROW.format(*facts, VERDICTS[figure.holds], said)
 
 
-def cpu_of(pid: int) -> float:
-    """CPU seconds of one process so far, from the kernel's books."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def number(value: float) -> str:
+    """Three significant digits, with separators where they help.
+
+    >>> number(24_680.0), number(0.01234), number(0.0)
+    ('24,700', '0.0123', '0')
+    """
+    if value == 0:
+        return "0"
+    short = float(f"{value:.3g}")
+    return f"{short:,.0f}" if abs(short) >= 1000 else f"{short:g}"
 
 
-def cpu_of_children(run: Callable[[], object]) -> float:
-    """CPU seconds of the processes that `run` starts and waits for."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    run()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def best_cpu(run: Callable[[], object], times: int = 5) -> float:
-    """The least CPU seconds of this process that `run` took: what it costs when nothing else interferes."""
-    taken = []
-    for _ in range(times):
-        start = time.process_time()
-        run()
-        taken.append(time.process_time() - start)
-    return min(taken)
-
-
-def pin(pid: int, core: int) -> None:
-    """Keep a process on one core, where there are several and the system allows it."""
-    cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
-    if len(cores) > 1:
-        os.sched_setaffinity(pid, {cores[core % len(cores)]})
+def _digits(value: float) -> float:
+    return float(f"{value:.4g}")

@@ -1,72 +1,137 @@
-"""A small load generator: rounds of one request on each of many keep-alive connections.
+"""The other end of a server: keep-alive connections that send the next request when the last answer is complete.
 
-`python load.py URL PATH BODY CONNECTIONS SECONDS` prints {"answered", "failed", "seconds"} as JSON. What is measured is
-the server's CPU time, so it matters that this sends many at once, not that it is fast.
+`load.send` runs it as a process of its own, on another core than the server, so that its cost is not the server's:
+`python bench/load.py PORT PATH CONNECTIONS SECONDS BODIES`, with one JSON body per line of the file BODIES. Prints
+`{"answered", "failed", "seconds"}`; failed are answers other than 200 and connections that ended. It ends early, in order,
+when its standard input ends.
 """
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
-import socket
+import subprocess
 import sys
 import time
-from urllib.parse import urlsplit
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import cpu
+import uvloop
+
+CORE = 1  # servers have core 0
+HEAD_END = b"\r\n\r\n"
 
 
-def connect(url: str) -> socket.socket:
-    parts = urlsplit(url)
-    made = socket.create_connection((parts.hostname, parts.port), timeout=10)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return made
+@dataclass(frozen=True)
+class Sent:
+    answered: int
+    failed: int
+    seconds: float
 
 
-def request(path: str, body: bytes) -> bytes:
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+@dataclass
+class Tally:
+    answered: int = 0
+    failed: int = 0
+    stopping: bool = False
 
 
-def answer(channel: socket.socket) -> bytes:
-    """One whole response; its Content-Length says how long it is."""
-    received = channel.recv(65536)
-    while b"\r\n\r\n" not in received:
-        received += _more(channel)
-    head, _, body = received.partition(b"\r\n\r\n")
-    length = int(
-        next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")).split(b":")[1]
-    )
-    while len(body) < length:
-        body += _more(channel)
-    return head + b"\r\n\r\n" + body
+def start(port: int, path: str, bodies: Path, *, connections: int, seconds: float) -> subprocess.Popen[str]:
+    """Begin to send; `finish` waits for the end."""
+    command = [sys.executable, __file__, str(port), path, str(connections), str(seconds), str(bodies)]
+    with cpu.pinned(CORE):
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def _more(channel: socket.socket) -> bytes:
-    part = channel.recv(65536)
-    if not part:
-        raise ConnectionError("the server closed the connection")
-    return part
+def finish(process: subprocess.Popen[str]) -> Sent:
+    """What was sent; stops a sender that has not come to its own end."""
+    told, _ = process.communicate("")
+    if process.returncode:
+        raise RuntimeError("the load could not be sent; the reason is above")
+    return Sent(**json.loads(told))
 
 
-def load(url: str, path: str, body: bytes, connections: int, seconds: float) -> dict[str, float]:
-    channels = [connect(url) for _ in range(connections)]
-    asked = request(path, body)
-    answered = failed = 0
-    began = time.monotonic()
-    while time.monotonic() - began < seconds:
-        for channel in channels:
-            channel.sendall(asked)
-        for channel in channels:
-            if answer(channel).startswith(b"HTTP/1.1 200"):
-                answered += 1
-            else:
-                failed += 1
-    taken = time.monotonic() - began
-    for channel in channels:
-        channel.close()
-    return {"answered": answered, "failed": failed, "seconds": taken}
+def send(port: int, path: str, bodies: Path, *, connections: int, seconds: float) -> Sent:
+    process = start(port, path, bodies, connections=connections, seconds=seconds)
+    try:
+        process.wait()
+    finally:
+        sent = finish(process)
+    return sent
+
+
+class Sender(asyncio.Protocol):
+    def __init__(self, requests: Iterator[bytes], tally: Tally) -> None:
+        self._requests = requests
+        self._tally = tally
+        self._received = b""
+        self._transport: asyncio.Transport
+        self.over = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(next(self._requests))
+
+    def data_received(self, data: bytes) -> None:
+        received = self._received + data if self._received else data
+        if len(received) < _size(received):
+            self._received = received
+            return
+        self._received = b""
+        if received.startswith(b"HTTP/1.1 200"):
+            self._tally.answered += 1
+        else:
+            self._tally.failed += 1
+        if self._tally.stopping:
+            self._transport.close()
+        else:
+            self._transport.write(next(self._requests))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None or not self._tally.stopping:
+            self._tally.failed += 1
+        self.over.set_result(None)
+
+
+def _size(received: bytes) -> float:
+    """Bytes of the whole answer, as far as can be told."""
+    head = received.find(HEAD_END)
+    if head < 0:
+        return float("inf")
+    at = received[:head].lower().find(b"content-length:")
+    end = received.find(b"\r\n", at)
+    return head + len(HEAD_END) + int(received[at + 15 : end])
+
+
+async def _send(port: int, path: str, connections: int, seconds: float, bodies: list[bytes]) -> Sent:
+    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: "
+    requests = itertools.cycle([f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies])
+    tally = Tally()
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), stopped.set)
+    started = time.perf_counter()
+    made = [await loop.create_connection(lambda: Sender(requests, tally), "127.0.0.1", port) for _ in range(connections)]
+    try:
+        await asyncio.wait_for(stopped.wait(), seconds)
+    except TimeoutError:
+        pass
+    tally.stopping = True
+    await asyncio.wait_for(asyncio.gather(*(sender.over for _, sender in made)), 10)
+    return Sent(tally.answered, tally.failed, time.perf_counter() - started)
+
+
+def main() -> int:
+    port, path, connections, seconds, bodies = sys.argv[1:]
+    lines = Path(bodies).read_bytes().splitlines()
+    sent = uvloop.run(_send(int(port), path, int(connections), float(seconds), lines))
+    print(json.dumps({"answered": sent.answered, "failed": sent.failed, "seconds": sent.seconds}))
+    return 0
 
 
 if __name__ == "__main__":
-    url, path, body, connections, seconds = sys.argv[1:]
-    print(json.dumps(load(url, path, body.encode(), int(connections), float(seconds))))
+    sys.exit(main())

@@ -2,75 +2,158 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import polars as pl
-from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.compose import make_column_transformer
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import (
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+)
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
-from trueline.domain import routes
 from trueline.domain.contracts import Column, Contract, Kind, Role
-from trueline.domain.routes import Arm, Route, RouteTable
-from trueline.packaging.build import Packaged, package
-from trueline.settings import StateFolder
+from trueline.packaging import build, manifest, native
+from trueline.packaging.build import Packaged
 
-NAMES = tuple(f"f{number}" for number in range(12))
-CONTRACT = Contract((*(Column(name, Kind.float32) for name in NAMES), Column("y", Kind.float32, role=Role.target)))
+CREATED = datetime(2026, 1, 1, tzinfo=UTC)
+NAMES = [f"f{number:02d}" for number in range(30)]
+KINDS = tuple("abcdefgh")
+TARGET = Column("y", Kind.float64, role=Role.target)
+NUMBERS = tuple(Column(name, Kind.float32, minimum=-10.0, maximum=10.0) for name in NAMES)
+CONTRACT = Contract((*NUMBERS, Column("kind", Kind.string, categories=KINDS), TARGET))
 ROWS = 4_000
+FEW = NAMES[:12]
+CATEGORICAL = "hist gradient boosting with categories"
 
-ESTIMATORS: Mapping[str, tuple[str, Callable[[], Any]]] = {
-    "hist gradient boosting": ("classification", lambda: HistGradientBoostingClassifier(max_iter=100, random_state=0)),
-    "gradient boosting": ("regression", lambda: GradientBoostingRegressor(n_estimators=100, random_state=0)),
-    "random forest": ("classification", lambda: RandomForestClassifier(n_estimators=50, random_state=0)),
-    "decision tree": ("regression", lambda: DecisionTreeRegressor(max_depth=10, random_state=0)),
-    "ridge": ("regression", lambda: make_pipeline(StandardScaler(), Ridge())),
-    "logistic regression": ("classification", lambda: make_pipeline(StandardScaler(), LogisticRegression())),
-    "naive Bayes": ("classification", GaussianNB),
+
+def one_hot() -> Any:
+    return make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["kind"]), (StandardScaler(), FEW))
+
+
+ESTIMATORS: Mapping[str, tuple[str, list[str], Callable[[], Any]]] = {
+    "hist gradient boosting": (
+        "classification",
+        FEW,
+        lambda: HistGradientBoostingClassifier(max_iter=100, random_state=0),
+    ),
+    CATEGORICAL: (
+        "regression",
+        [*FEW, "kind"],
+        lambda: HistGradientBoostingRegressor(categorical_features=["kind"], random_state=0),
+    ),
+    "gradient boosting": (
+        "regression",
+        FEW,
+        lambda: GradientBoostingRegressor(n_estimators=100, max_features=4, random_state=0),
+    ),
+    "random forest": ("classification", FEW, lambda: RandomForestClassifier(n_estimators=50, random_state=0)),
+    "decision tree": ("regression", FEW, lambda: DecisionTreeRegressor(max_depth=10, random_state=0)),
+    "ridge": ("regression", FEW, lambda: make_pipeline(StandardScaler(), Ridge())),
+    "logistic regression, one-hot": (
+        "classification",
+        [*FEW, "kind"],
+        lambda: make_pipeline(one_hot(), LogisticRegression()),
+    ),
+    "naive Bayes": ("classification", FEW, GaussianNB),
+    "linear discriminant": ("classification", FEW, LinearDiscriminantAnalysis),
+    "kernel ridge": ("regression", FEW, KernelRidge),
 }
 
 
-def rows(count: int = ROWS) -> tuple[pl.DataFrame, Any]:
-    draw = np.random.default_rng(5)
-    values = draw.normal(size=(count, len(NAMES))).astype(np.float32)
-    target = values[:, 0] * 2 + np.sin(values[:, 1] * 3) + draw.normal(size=count) * 0.3
-    return pl.DataFrame(dict(zip(NAMES, values.T, strict=True))), target
+def rows(count: int = ROWS, *, seed: int = 5) -> pl.DataFrame:
+    """Numbers, a word, and a target that depends on some of both."""
+    draw = np.random.default_rng(seed)
+    values = draw.normal(size=(count, len(NAMES))).clip(-9, 9).astype(np.float32)
+    kind = draw.integers(0, len(KINDS), count)
+    target = values[:, 0] * 2 + np.sin(values[:, 1] * 3) + kind % 3 + draw.normal(size=count) * 0.3
+    words = np.array(KINDS)[kind]
+    return pl.DataFrame(values, schema=NAMES).with_columns(pl.Series("kind", words), pl.Series("y", target))
 
 
-def packaged(name: str, folder: Path) -> Packaged:
-    task, make = ESTIMATORS[name]
-    frame, target = rows()
-    known = (target > 0).astype(int) if task == "classification" else target
-    half = len(known) // 2
-    fitted = make().fit(frame.head(half), known[:half])
-    created = datetime(2026, 1, 1, tzinfo=UTC)
-    return package(fitted, rows=frame.tail(half), contract=CONTRACT, task=task, folder=folder, created=created)
+@dataclass(frozen=True)
+class Fitted:
+    """An estimator, and how it takes rows itself."""
 
+    estimator: Any
+    task: str
+    columns: list[str]
+    kind: Any  # the Polars type it knows words by
 
-def table(models: Mapping[int, Packaged], champion: int, epoch: int) -> RouteTable:
-    """Every model loaded, one of them answering."""
-    found = [
-        Route(
-            number,
-            Arm.champion if number == champion else Arm.shadow,
-            float(number == champion),
-            str(one.folder),
-            one.digest,
+    def predict(self, frame: pl.DataFrame) -> Any:
+        asked = frame.with_columns(pl.col("kind").cast(self.kind)).select(self.columns)
+        if self.task == "classification":
+            return self.estimator.predict_proba(asked)[:, 1]
+        return self.estimator.predict(asked)
+
+    def packaged(self, frame: pl.DataFrame, folder: Path) -> Packaged:
+        return build.package(
+            self.estimator, rows=frame, contract=CONTRACT, task=self.task, folder=folder, created=CREATED
         )
-        for number, one in models.items()
-    ]
-    return RouteTable(epoch=epoch, model="bench", routes=tuple(found))
 
 
-def state(folder: Path, models: Mapping[int, Packaged], champion: int) -> StateFolder:
-    """A state folder from which a serving process starts with these models."""
-    made = StateFolder(folder).create()
-    made.routes.write_text(routes.dumps(table(models, champion, 1)))
-    return made
+def fitted(name: str, frame: pl.DataFrame) -> Fitted:
+    """One of the estimators, fitted on half of the rows."""
+    task, columns, make = ESTIMATORS[name]
+    kind = pl.Enum(KINDS) if name == CATEGORICAL else pl.String
+    half = frame.head(frame.height // 2)
+    known = half["y"].to_numpy()
+    estimator = make().fit(
+        half.with_columns(pl.col("kind").cast(kind)).select(columns),
+        (known > 1).astype(int) if task == "classification" else known,
+    )
+    return Fitted(estimator, task, columns, kind)
+
+
+@dataclass(frozen=True)
+class Boosting:
+    """What serving is measured with: gradient boosting, 100 iterations, 30 floats; packaged in the ways compared."""
+
+    estimator: HistGradientBoostingClassifier
+    frame: pl.DataFrame
+    onnx: Packaged
+    pickled: Path  # for the server one writes by hand
+    bodies: Path  # one JSON row per line
+
+    def again(self, folder: Path) -> Packaged:
+        """The same model in another folder."""
+        shutil.copytree(self.onnx.folder, folder)
+        return replace(self.onnx, folder=folder)
+
+    def native(self, folder: Path) -> Packaged:
+        """The same model as the fitted estimator itself, which packaging takes when no converter holds parity."""
+        page = manifest.read(self.onnx.folder)
+        folder.mkdir()
+        trusted = native.write(self.estimator, folder / f"model.{manifest.SKOPS}")
+        manifest.write(folder, replace(page, kind=manifest.SKOPS, layout=native.PLAIN, trusted=trusted))
+        return replace(self.onnx, folder=folder, kind=manifest.SKOPS, digest=manifest.digest(folder))
+
+
+def boosting(folder: Path, *, quick: bool) -> Boosting:
+    frame = rows(1_000 if quick else 10_000)
+    numbers = frame.select(NAMES)
+    # Without early stopping: all the iterations are there to be paid for.
+    estimator = HistGradientBoostingClassifier(max_iter=5 if quick else 100, early_stopping=False, random_state=0)
+    estimator.fit(numbers, (frame["y"].to_numpy() > 1).astype(int))
+    packaged = Fitted(estimator, "classification", NAMES, pl.String).packaged(frame.head(1_000), folder / "onnx")
+    assert packaged.kind == manifest.ONNX, packaged.parity.tried
+    pickled, bodies = folder / "model.joblib", folder / "bodies.jsonl"
+    joblib.dump(estimator, pickled)
+    bodies.write_text("".join(json.dumps(row) + "\n" for row in numbers.head(256).to_dicts()))
+    return Boosting(estimator, numbers, packaged, pickled, bodies)

@@ -13,6 +13,8 @@ sys.path.append(str(Path(__file__).parent))  # tests are not a package, and impo
 
 from journey import Desk
 
+from trueline.tracking.mlflow_store import MlflowTracking
+
 FOREIGN = ("TRUELINE_URL", "TRUELINE_TOKEN", "TRUELINE_PROJECT", "TRUELINE_STATE", "FORCE_COLOR")
 
 
@@ -24,13 +26,28 @@ def _quiet_surroundings():
         yield
 
 
+@pytest.fixture(scope="session")
+def empty_tracking(tmp_path_factory):
+    """MLflow's database without a run: its migrations take seconds, and need not for every project."""
+    path = tmp_path_factory.mktemp("tracking") / "mlflow.db"
+    MlflowTracking(path, path.parent / "mlartifacts").close()
+    return path
+
+
 @pytest.fixture(scope="module")
-def new_desk(tmp_path_factory):
-    """Make empty folders to work in; whatever still runs there is ended with the module."""
+def new_desk(tmp_path_factory, request):
+    """Make empty folders to work in; whatever still runs there is ended with the module.
+
+    With `seeded` the MLflow database is there already.
+    """
     desks: list[Desk] = []
 
-    def make(name: str = "desk") -> Desk:
+    def make(name: str, *, seeded: bool = False) -> Desk:
         desks.append(Desk(tmp_path_factory.mktemp(name)))
+        if seeded:
+            state = desks[-1].state
+            state.root.mkdir()
+            shutil.copy(request.getfixturevalue("empty_tracking"), state.tracking_database)
         return desks[-1]
 
     before = Path.cwd()

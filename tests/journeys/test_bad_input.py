@@ -28,7 +28,7 @@ HEAD = "from sklearn.linear_model import LinearRegression\n"
 @pytest.fixture(scope="module")
 def desk(new_desk) -> Desk:
     """A project that would work, and has not been run."""
-    desk = new_desk("bad")
+    desk = new_desk("bad", seeded=True)
     desk.data("won", "answer")
     desk.project()
     return desk
@@ -37,7 +37,7 @@ def desk(new_desk) -> Desk:
 @pytest.fixture(scope="module")
 def served(new_desk):
     """A project with one version, served."""
-    desk = new_desk("asked")
+    desk = new_desk("asked", seeded=True)
     desk.data("won", "answer")
     desk.project()
     assert desk.trueline("run").code == 0
@@ -127,16 +127,24 @@ def test_a_column_that_is_not_there_is_named_beside_those_that_are(desk, role):
     assert not (desk.folder / "contract.yaml").exists()
 
 
-@pytest.mark.parametrize("column", ["color", "id"])
-def test_a_target_that_can_be_neither_a_number_nor_yes_or_no_is_one_sentence(new_desk, column):
-    desk = new_desk("colours")
+def test_a_target_that_can_be_neither_a_number_nor_yes_or_no_is_one_sentence(new_desk):
+    desk = new_desk("colours", seeded=True)
     desk.data("won", "answer")
-    desk.project(target=column, entity="")
+    desk.project(target="color")
     said = desk.trueline("run")
-    if column == "color":
-        assert said.code == 1
-        assert "'color'" in said.complaint
-        assert "3 values" in said.complaint
+    assert said.code == 1
+    assert "'color'" in said.complaint
+    assert "3 values" in said.complaint
+
+
+@pytest.fixture(scope="module")
+def trying(new_desk):
+    """A server on a project without a version, whose author tries one thing after the other."""
+    desk = new_desk("trying", seeded=True)
+    desk.data("won", "answer")
+    desk.project()
+    desk.up()
+    return desk
 
 
 @pytest.mark.parametrize(
@@ -159,14 +167,14 @@ def test_a_target_that_can_be_neither_a_number_nor_yes_or_no_is_one_sentence(new
         ("def fit():\n    return 42\n", "cannot be called as fit(frame"),
     ],
 )
-def test_a_fit_that_disappoints_is_one_sentence_and_no_version(desk, model, told):
-    desk.project(model)
-    said = desk.trueline("run")
+def test_a_fit_that_disappoints_is_one_sentence_and_no_version(trying, model, told):
+    trying.project(model)
+    said = trying.trueline("run")
     assert said.code == 1, said.err
     assert told in said.complaint
-    status = desk.trueline("status", "--json").json
+    status = trying.trueline("status", "--json").json
     assert (status["champion"], status["idle"], status["queued_runs"], status["running_runs"]) == (None, True, 0, 0)
-    assert desk.trueline("versions", "--json").json["items"] == []
+    assert trying.trueline("versions", "--json").json["items"] == []
 
 
 @pytest.mark.parametrize(
@@ -209,7 +217,9 @@ def test_wrong_use_is_exit_code_2(desk, command):
     assert "Traceback" not in said.err
 
 
-def test_after_all_that_a_good_run_works(desk):
+@pytest.mark.parametrize("where", ["without a server", "with one"])
+def test_after_all_that_a_good_run_works(request, where):
+    desk = request.getfixturevalue("trying" if where == "with one" else "desk")
     desk.project()
     said = desk.trueline("run", "--json")
     assert said.code == 0, said.err
@@ -243,7 +253,7 @@ def test_rows_that_break_the_contract_make_no_version(served):
     path.write_text(good + f"600,{START:%Y-%m-%dT%H:%M:%S},a lot,0,red,1\n")
     said = served.trueline("run")
     assert said.code == 1
-    assert "x" in said.complaint
+    assert "column 'x': expected float32, got string in 1 row, first in row 601" in said.complaint
     path.write_text(good.replace("color", "colour"))
     said = served.trueline("run")
     assert said.code == 1
@@ -291,6 +301,18 @@ def test_a_database_that_is_none_is_one_sentence(new_desk):
     said = desk.trueline("status")
     assert said.code == 6
     assert "control.db" in said.complaint
+
+
+def test_what_a_killed_server_left_behind_is_in_nobodys_way(served):
+    for name in ("serve-r0", "shipper-r0"):
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(served.state.socket(name)))
+    said = served.trueline("why", "r0-1-1-0")
+    assert said.code == 1
+    assert "no prediction r0-1-1-0" in said.complaint
+    assert served.trueline("run").code == 0
+    for name in ("serve-r0", "shipper-r0"):
+        served.state.socket(name).unlink()
 
 
 def test_a_port_in_use_is_exit_code_6(served):

@@ -78,7 +78,7 @@ def test_what_comes_out_of_a_pipe_is_plain_text(started):
 
 @pytest.mark.parametrize("target", ["won", "answer"])
 def test_two_values_make_a_classification(new_desk, target):
-    desk = new_desk(target)
+    desk = new_desk(target, seeded=True)
     desk.data("y", "answer" if target == "won" else "won")
     assert desk.trueline("init", "--source", "data.csv", "--target", target, "--time", "at").code == 0
     assert "Classifier" in (desk.folder / "model.py").read_text()
@@ -90,7 +90,7 @@ def test_two_values_make_a_classification(new_desk, target):
 
 
 def test_rows_without_a_time_are_split_by_their_order(new_desk):
-    desk = new_desk("timeless")
+    desk = new_desk("timeless", seeded=True)
     desk.data("won", "answer", "at", "id")
     assert desk.trueline("init", "--source", "data.csv", "--target", "y").code == 0
     said = desk.trueline("run", "--json")

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,10 +31,13 @@ from trueline.sockets import ask
 START = datetime(2024, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 TICK = timedelta(hours=8)
-A_TICK = 48  # requests
+A_WAVE = 12  # requests at once
+WAVES = (4, 20)  # in a tick: at least, and at most while control is busy with the tick before
 PATIENCE = 60.0  # seconds that a caller goes on asking, or a test waits for a process
 CALLERS = 3
 NAMES = ("control", "serve", "worker", "ship")
+SOON, LATER = 0.5, 5.5  # seconds between two kills, on average: of those that follow closely, and of the rest
+CLOSELY = 0.7
 IMPATIENCE = 0.15  # of kills that do not wait for the process to be at work again
 PROJECT = """
 version: 1
@@ -111,6 +115,10 @@ class World:
     def log(self) -> Path:
         return self.folder / "up.log"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"OMP_NUM_THREADS": "1", "TRUELINE_URL": "", "TMPDIR": str(self.temp)}
+
     def command(self, *words: str) -> list[str]:
         project = str(self.folder / "trueline.yaml")
         return [sys.executable, "-m", "trueline", *words, "--project", project, "--json"]
@@ -123,11 +131,27 @@ class World:
                 stderr=log,
                 text=True,
                 start_new_session=True,
-                env=os.environ | {"OMP_NUM_THREADS": "1", "TRUELINE_URL": "", "TMPDIR": str(self.temp)},
+                env=self.environment,
             )
         line = self.up.stdout.readline()
         assert line, self.log.read_text()[-2000:]
         self.addresses = json.loads(line)
+
+    def run(self) -> None:
+        """`trueline run` to its end, in one process."""
+        ended = subprocess.run(
+            self.command("run"), capture_output=True, text=True, env=self.environment, timeout=PATIENCE, check=False
+        )
+        assert ended.returncode == 0, ended.stderr[-2000:]
+
+    def run_and_kill(self, after: float) -> None:
+        with self.log.open("ab") as log:
+            running = subprocess.Popen(self.command("run"), stdout=log, stderr=log, env=self.environment)
+        try:
+            running.wait(after)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
 
     def client(self) -> Client:
         return Client.connect(self.state)
@@ -215,15 +239,21 @@ class Killer(threading.Thread):
 
     def run(self) -> None:
         try:
-            while len(self.done) < self._kills and not self.stopping.wait(self._luck.expovariate(1 / 1.2)):
-                impatient = self._luck.random() < IMPATIENCE
-                names = self._luck.sample(NAMES, len(NAMES))
-                name, pid = poll(lambda: self._victim(names, impatient=impatient), what="the return of a process")
+            while len(self.done) < self._kills and not self.stopping.wait(self._gap()):
+                name, pid = self._pick()
                 os.kill(pid, signal.SIGKILL)
                 self._killed.add(pid)
                 self.done.append(name)
         except BaseException as problem:  # noqa: BLE001 the test raises it
             self.error = problem
+
+    def _gap(self) -> float:
+        return self._luck.expovariate(1 / (SOON if self._luck.random() < CLOSELY else LATER))
+
+    def _pick(self) -> tuple[str, int]:
+        impatient = self._luck.random() < IMPATIENCE
+        names = self._luck.sample(NAMES, len(NAMES))
+        return poll(lambda: self._victim(names, impatient=impatient), what="the return of a process")
 
     def _victim(self, names: list[str], *, impatient: bool) -> tuple[str, int] | None:
         running = children(self._world.up.pid)
@@ -259,25 +289,32 @@ class Caller:
         self.lost = 0  # answers that did not come
         self.asked = 0
 
-    def live_through(self, until: datetime) -> None:
-        """The requests of one tick, and the labels that came in meanwhile."""
-        moments = [until - TICK + TICK * n / A_TICK for n in range(A_TICK)]
-        rows = []
-        for at in moments:
-            row = question(self._luck, f"new-{self.asked}", at)
-            rows.append((row, at, truth(row, at, self._luck)))
-            self.asked += 1
+    def live_through(self, until: datetime, busy: Callable[[], bool]) -> None:
+        """Ask as long as control is busy, all of it within one tick; then tell what became known in it."""
+        least, most = WAVES
+        for wave in range(most):
+            if wave >= least and not busy():
+                break
+            self._wave(until - TICK + TICK * wave / most)
+            time.sleep(0.02)
         due = [one for one in self._unlabelled if one[0] <= until]
         self._unlabelled = [one for one in self._unlabelled if one[0] > until]
-        asking = [self._pool.submit(self._ask, *one) for one in rows]
         telling = [self._pool.submit(self._tell, due[n : n + 8], until) for n in range(0, len(due), 8)]
-        for future in (*asking, *telling):
+        for future in telling:
             future.result()
 
     def close(self) -> None:
         self._pool.shutdown()
         for connection in self._connections:
             connection.close()
+
+    def _wave(self, at: datetime) -> None:
+        rows = [question(self._luck, f"new-{self.asked + n}", at) for n in range(A_WAVE)]
+        self.asked += A_WAVE
+        truths = [truth(row, at, self._luck) for row in rows]
+        asking = [self._pool.submit(self._ask, row, at, value) for row, value in zip(rows, truths, strict=True)]
+        for future in asking:
+            future.result()
 
     def _ask(self, row: dict[str, object], at: datetime, value: float) -> None:
         body = json.dumps({"instances": [row]}).encode()

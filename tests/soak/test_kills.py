@@ -24,6 +24,7 @@ from trueline.sockets import ask
 
 KILLS = int(os.environ.get("TRUELINE_SOAK_KILLS", "50"))
 MOST_DAYS = 200
+RUNS_KILLED = 5
 PERSON_EVERY = 12  # ticks: somebody trains by hand, so that gates and canaries are under way among the kills
 MACHINES = (RUNS, VERSIONS, GATES, RELEASES, BLOCKS, INCIDENTS)
 
@@ -34,10 +35,9 @@ pytestmark = [
 ]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(240)
 def test_killed_at_fifty_random_moments_nothing_is_lost_and_nothing_is_doubled(world):
-    seed = int(os.environ.get("TRUELINE_SOAK_SEED", time.time_ns() % 1_000_000))
-    sys.stdout.write(f"\nTRUELINE_SOAK_SEED={seed}\n")
+    seed = draw_seed()
     luck = random.Random(seed)
     began = time.monotonic()
     world.start()
@@ -85,6 +85,37 @@ def test_killed_at_fifty_random_moments_nothing_is_lost_and_nothing_is_doubled(w
     each_thing_was_made_once(world, rows)
 
 
+def test_a_run_without_a_server_that_is_killed_again_and_again_ends_well_when_it_is_let(world):
+    luck = random.Random(draw_seed())
+    reached = collections.Counter()
+    for _ in range(RUNS_KILLED):
+        world.run_and_kill(luck.uniform(1.0, 4.5))
+        reached.update(row["state"] for row in stored(world)["runs"]) if world.state.database.exists() else None
+    world.run()
+    let_leases_run_out(world)  # of what the killed ones held
+    world.run()
+    rows = stored(world)
+    sys.stdout.write(f"{json.dumps({'killed': RUNS_KILLED, 'runs': len(rows['runs']), 'seen': dict(reached)})}\n")
+    every_path_is_legal(rows)
+    assert {row["state"] for row in rows["runs"]} == {"succeeded"}
+    assert {row["verdict"] for row in rows["gates"]} == {"pass"}
+    assert len({row["key"] for row in rows["runs"]}) == len(rows["versions"]) == 1
+    assert rows["endpoints"][0]["champion"] == 1
+    each_thing_was_made_once(world, rows)
+
+
+def let_leases_run_out(world):
+    with sqlite3.connect(world.state.database) as database:
+        for table in ("runs", "gates", "blocks"):
+            database.execute(f"update {table} set leased_until = 0 where owner is not null")  # noqa: S608
+
+
+def draw_seed():
+    seed = int(os.environ.get("TRUELINE_SOAK_SEED", time.time_ns() % 1_000_000))
+    sys.stdout.write(f"\nTRUELINE_SOAK_SEED={seed}\n")
+    return seed
+
+
 def first_release(client):
     client.replay(START)
     client.start_run(reason="the first model")
@@ -102,7 +133,7 @@ def live(world, client, caller, killer):
             assert now < START + MOST_DAYS * DAY, f"only {len(killer.done)} kills in {MOST_DAYS} days"
             if ticks % PERSON_EVERY == 0:
                 control.submit(attempt, lambda now=now: client.start_run(reason=f"by hand at {now}"))
-            caller.live_through(now)
+            caller.live_through(now, busy=lambda future=advancing: future is not None and not future.done())
             if advancing is not None:
                 advancing.result()
             advancing = control.submit(world.patiently, lambda now=now: client.replay(now, timeout=60))

@@ -75,16 +75,18 @@ def enforce(frame: pl.DataFrame, contract: Contract) -> Enforced:
         if count == 0:
             continue
         if rule.level is Level.error:
-            raise InvalidData(_sentence(frame, contract, rule, broken, count))
+            raise InvalidData(_sentence(frame, contract, rule, broken))
         warnings[rule.column] = warnings.get(rule.column, 0) + count
     return Enforced(cast(frame, contract), warnings)
 
 
-def _sentence(frame: pl.DataFrame, contract: Contract, rule: Rule, broken: pl.Series, count: int) -> str:
+def _sentence(frame: pl.DataFrame, contract: Contract, rule: Rule, broken: pl.Series) -> str:
     if rule.column not in contract:
         return f"column '{rule.column}' is not in the contract, which forbids unknown columns; add it there or drop it"
     if rule.column not in frame.columns:
         return f"column '{rule.column}' is missing from the data; it has {', '.join(frame.columns)}"
+    broken = _culprits(frame[rule.column], contract.column(rule.column), broken)
+    count = int(broken.sum())
     first = broken.arg_true().head(1)
     problem = rule.problem or _problems(frame, contract, rule, first)[0]
     rows = "1 row" if count == 1 else f"{count} of {frame.height} rows"
@@ -92,6 +94,14 @@ def _sentence(frame: pl.DataFrame, contract: Contract, rule: Rule, broken: pl.Se
         f"column '{rule.column}': {problem} in {rows}, first in row {first[0] + 1}; "
         "correct the source, or contract.yaml if such rows are right"
     )
+
+
+def _culprits(values: pl.Series, column: Column, broken: pl.Series) -> pl.Series:
+    """Where one word made text of a whole column of numbers, as in a CSV: the rows with such a word."""
+    if column.kind not in NUMBERS or values.dtype not in TEXTS:
+        return broken
+    words = broken & values.is_not_null() & values.cast(pl.String).cast(pl.Float64, strict=False).is_null()
+    return words if words.any() else broken
 
 
 def _evaluate(frame: pl.DataFrame, rules: list[Rule]) -> pl.DataFrame:

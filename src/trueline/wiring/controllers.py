@@ -115,9 +115,13 @@ class Controllers:
                 )
 
     def ship(self) -> None:
-        """Have every journal shipped up to now."""
+        """Have every journal shipped up to now, by the shippers that run."""
         for path in sorted(self._bells.glob("shipper-*.sock")):
-            ask(path, {"op": "ship"}, timeout=SHIP_SECONDS)
+            try:
+                ask(path, {"op": "ship"}, timeout=SHIP_SECONDS)
+            except Unavailable as problem:
+                if not isinstance(problem.__cause__, (ConnectionRefusedError, FileNotFoundError)):
+                    raise  # else a dead process left its socket behind
 
     def _reconcile(self) -> None:
         if time.monotonic() - self._reconciled < RECONCILE_SECONDS:

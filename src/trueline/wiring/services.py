@@ -208,8 +208,11 @@ class LocalServices:
     def _why_prediction(self, tx: Any, ref: str) -> reasons.Why:
         from trueline.data import predictions  # noqa: PLC0415 it brings Polars and delta-rs
 
-        self._controllers.ship()
-        found = predictions.find(self._context.folder.table("predictions"), ref)
+        table = self._context.folder.table("predictions")
+        found = predictions.find(table, ref)
+        if found is None:
+            self._controllers.ship()
+            found = predictions.find(table, ref)
         if found is None:
             raise NotFound(
                 f"there is no prediction {ref}, nor a run, version, release or gate of that id; "
