@@ -1,4 +1,4 @@
-"""Deciding whether a training is cached: the code closure of ten modules, the environment, and the key.
+"""noop-pipeline, as far as it exists: deciding whether a training is cached: the code closure of ten modules, the environment, and the key.
 
 Each decision is the first one in a fresh process, as in a command. A pipeline of ten steps does not exist yet; its whole
 cold run is not measured.
@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cpu
-import measurement
-from measurement import Measurement
+from figures import Figure, number, tell
 
 MODULES = 10
 DECISION = """
@@ -37,7 +36,7 @@ print(json.dumps([after - before for before, after in zip(marks, marks[1:])]))
 """
 
 
-def measure(quick: bool) -> Iterator[Measurement]:
+def measure(*, quick: bool) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(prefix="trueline-bench-") as name:
         folder = Path(name)
         _write_modules(folder)
@@ -45,13 +44,13 @@ def measure(quick: bool) -> Iterator[Measurement]:
         parts = min((_told(command) for _ in range(1 if quick else 5)), key=sum)
     imports = min(cpu.of_command([sys.executable, "-c", "import sqlalchemy"]) for _ in range(1 if quick else 3))
     total = sum(parts)
-    yield Measurement(
+    yield Figure(
         claim="the cache decision, first in its process (closure {:.0f}, environment {:.0f}, key {:.1f} ms)".format(
             *(part * 1e3 for part in parts)
         ),
         value=total,
         unit="s CPU",
-        against=f"a process that imports SQLAlchemy, {measurement.number(imports)} s",
+        against=f"a process that imports SQLAlchemy, {number(imports)} s",
         ratio=total / imports,
         target="≤ 0.03 s",
         holds=total <= 0.03,
@@ -60,10 +59,12 @@ def measure(quick: bool) -> Iterator[Measurement]:
 
 
 def _write_modules(folder: Path) -> None:
-    for number in range(MODULES):
-        following = f"from step_{number + 1} import fit as after\n" if number + 1 < MODULES else ""
+    for step in range(MODULES):
+        following = f"from step_{step + 1} import fit as after\n" if step + 1 < MODULES else ""
         body = "".join(f"    x{line} = sum(value * {line} for value in range(10))\n" for line in range(30))
-        (folder / f"step_{number}.py").write_text(f"import json\n{following}\n\ndef fit(frame):\n{body}    return frame\n")
+        (folder / f"step_{step}.py").write_text(
+            f"import json\n{following}\n\ndef fit(frame):\n{body}    return frame\n"
+        )
 
 
 def _told(command: list[str]) -> list[float]:
@@ -71,4 +72,4 @@ def _told(command: list[str]) -> list[float]:
 
 
 if __name__ == "__main__":
-    sys.exit(measurement.script(__doc__, measure))
+    tell(measure, __doc__)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterator
 
-import cpu
 import numpy as np
-from figures import Figure, number, tell
 from numpy.typing import NDArray
 
+import cpu
+from figures import Figure, number, tell
 from trueline.stats.drift import Bins, numeric_bins, stability_index
 
 ROWS, COLUMNS = 1_000_000, 25
@@ -17,7 +17,7 @@ CHUNK = 65_536
 Values = NDArray[np.float64]
 
 
-def measure(quick: bool) -> Iterator[Figure]:
+def measure(*, quick: bool) -> Iterator[Figure]:
     size = 5_000 if quick else ROWS
     draw = np.random.default_rng(3)
     columns = [draw.normal(size=size) for _ in range(COLUMNS)]

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+import signal
+import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from typing import Protocol
 
 IDS = frozenset(
     {
@@ -57,8 +60,9 @@ class Figure:
             raise ValueError(f"{self.id} is not an id of the design's numbers")
 
 
-Measure = Callable[[bool], Iterable[Figure]]
-"""Takes `quick`: tiny sizes, which show that a script works and measure nothing."""
+class Measure(Protocol):
+    def __call__(self, *, quick: bool) -> Iterable[Figure]:
+        """Figures as they are made; `quick` is tiny sizes, which show that a script works and measure nothing."""
 
 
 def tell(measure: Measure, description: str | None) -> None:
@@ -66,7 +70,13 @@ def tell(measure: Measure, description: str | None) -> None:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     given = parser.parse_args()
-    show(measure(given.quick), as_json=given.json)
+    end_in_order()
+    show(measure(quick=given.quick), as_json=given.json)
+
+
+def end_in_order() -> None:
+    """Let SIGTERM unwind, so that servers are stopped and folders removed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -83,9 +93,7 @@ def show(figures: Iterable[Figure], *, as_json: bool) -> None:
 
 def line(figure: Figure) -> str:
     """As JSON, four digits of each number."""
-    short = replace(
-        figure, value=_digits(figure.value), ratio=None if figure.ratio is None else _digits(figure.ratio)
-    )
+    short = replace(figure, value=_digits(figure.value), ratio=None if figure.ratio is None else _digits(figure.ratio))
     return json.dumps(asdict(short), ensure_ascii=False)
 
 

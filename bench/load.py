@@ -15,12 +15,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import cpu
 import uvloop
+
+import cpu
 
 CORE = 1  # servers have core 0
 HEAD_END = b"\r\n\r\n"
@@ -115,11 +117,11 @@ async def _send(port: int, path: str, connections: int, seconds: float, bodies: 
     stopped = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), stopped.set)
     started = time.perf_counter()
-    made = [await loop.create_connection(lambda: Sender(requests, tally), "127.0.0.1", port) for _ in range(connections)]
-    try:
+    made = [
+        await loop.create_connection(lambda: Sender(requests, tally), "127.0.0.1", port) for _ in range(connections)
+    ]
+    with suppress(TimeoutError):
         await asyncio.wait_for(stopped.wait(), seconds)
-    except TimeoutError:
-        pass
     tally.stopping = True
     await asyncio.wait_for(asyncio.gather(*(sender.over for _, sender in made)), 10)
     return Sent(tally.answered, tally.failed, time.perf_counter() - started)

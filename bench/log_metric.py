@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cpu
-from figures import Figure, number, tell
-
 import trueline
+from figures import Figure, number, tell
 from trueline.tracking import journal
 
 
-def measure(quick: bool) -> Iterator[Figure]:
+def measure(*, quick: bool) -> Iterator[Figure]:
     calls = 2_000 if quick else 100_000
     with tempfile.TemporaryDirectory(prefix="trueline-bench-") as name:
         folder = Path(name)

@@ -10,17 +10,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import models
 import numpy as np
-from figures import Figure, number, tell
 
+import models
+from figures import Figure, number, tell
 from trueline.packaging.executors import load
 from trueline.packaging.parity import as_columns
 
 TOLERANCE = 1e-5  # the design's, not what packaging happens to be set to
 
 
-def measure(quick: bool) -> Iterator[Figure]:
+def measure(*, quick: bool) -> Iterator[Figure]:
     seen, fresh = models.rows(400 if quick else models.ROWS), models.rows(400 if quick else models.ROWS, seed=6)
     names = ["ridge"] if quick else list(models.ESTIMATORS)
     with tempfile.TemporaryDirectory(prefix="trueline-bench-") as folder:

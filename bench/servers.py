@@ -17,14 +17,13 @@ from types import TracebackType
 from typing import Self
 
 import cpu
-
 from trueline.domain import routes
 from trueline.domain.routes import Arm, Route, RouteTable
 from trueline.packaging.build import Packaged
 from trueline.settings import StateFolder
 
 CORE = 0
-PEERS = Path(__file__).parent / "peers"
+HERE = Path(__file__).parent
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -34,7 +33,7 @@ class Server:
     def __init__(self, command: list[str], *, state: StateFolder | None = None) -> None:
         self._state = state
         self.started = time.perf_counter()
-        self._said = tempfile.TemporaryFile()  # not a pipe, which nobody reads and which would fill up
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  closed on exit; a pipe that nobody reads would fill up
         with cpu.pinned(CORE):
             self._process = subprocess.Popen(
                 [sys.executable, *command], stdout=subprocess.PIPE, stderr=self._said, env=ONE_THREAD, text=True
@@ -74,18 +73,18 @@ class Server:
             self._process.communicate()
         self._said.close()
         if self._state is not None:
-            shutil.rmtree(self._state.socket("any").parent, ignore_errors=True)
+            shutil.rmtree(self._state.sockets, ignore_errors=True)  # it can lie outside the state folder
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A server from `bench/peers`."""
+    """A server from this folder."""
 
     file: str
     model: Path | None = None
 
     def start(self) -> Server:
-        return Server([str(PEERS / self.file), *([str(self.model)] if self.model else [])])
+        return Server([str(HERE / self.file), *([str(self.model)] if self.model else [])])
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cpu
-import measurement
-from measurement import Measurement
-
+from figures import Figure, number, tell
 from trueline.clock import SystemClock
 from trueline.domain.versions import VERSIONS, VersionEvent
 from trueline.store import moves, tables
@@ -26,7 +23,7 @@ EVENT = (
 )
 
 
-def measure(quick: bool) -> Iterator[Measurement]:
+def measure(*, quick: bool) -> Iterator[Figure]:
     count = 50 if quick else 2_000
     with tempfile.TemporaryDirectory(prefix="trueline-bench-") as name:
         path = Path(name) / "control.db"
@@ -38,8 +35,8 @@ def measure(quick: bool) -> Iterator[Measurement]:
         bare.close()
         store.close()
     rate, limit = count / seconds["moves"], count / seconds["bare"]
-    against = f"the same UPDATE and INSERT through sqlite3, {measurement.number(limit)}"
-    yield Measurement("guarded moves with their event, each committed", rate, "moves / CPU-s", against, rate / limit)
+    against = f"the same UPDATE and INSERT through sqlite3, {number(limit)}"
+    yield Figure(None, "guarded moves with their event, each committed", rate, "moves / CPU-s", against, rate / limit)
 
 
 def _a_version(store: Store) -> None:
@@ -85,4 +82,4 @@ def _bare(bare: sqlite3.Connection, count: int) -> Callable[[], None]:
 
 
 if __name__ == "__main__":
-    sys.exit(measurement.script(__doc__, measure))
+    tell(measure, __doc__)

@@ -51,6 +51,7 @@ def trained(store):
                 tables.runs,
                 RUNS,
                 RunEvent.claim,
+                project="p",
                 waiting=RunState.queued,
                 busy=RunState.running,
                 owner="w",

@@ -29,6 +29,7 @@ def judged(store, version, verdict, *, vouched=False):
             tables.gates,
             GATES,
             GateEvent.claim,
+            project="p",
             waiting=GateState.pending,
             busy=GateState.evaluating,
             owner="w",

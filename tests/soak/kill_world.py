@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -241,11 +242,25 @@ class Killer(threading.Thread):
         try:
             while len(self.done) < self._kills and not self.stopping.wait(self._gap()):
                 name, pid = self._pick()
-                os.kill(pid, signal.SIGKILL)
+                if name == "serve":
+                    self._kill_amid_a_request(pid)
+                else:
+                    os.kill(pid, signal.SIGKILL)
                 self._killed.add(pid)
                 self.done.append(name)
         except BaseException as problem:  # noqa: BLE001 the test raises it
             self.error = problem
+
+    def _kill_amid_a_request(self, pid: int) -> None:
+        """Nobody waits for its answer: it may be stored, or not."""
+        row = question(self._luck, f"last-{pid}", START)
+        headers = {"Content-Type": "application/json", "X-Trueline-Event-Time": stamp(START)}
+        parts = urlsplit(self._world.addresses["serve"])
+        with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=1.0)) as connection:
+            with suppress(OSError):
+                connection.request("POST", "/predict", json.dumps({"instances": [row]}).encode(), headers)
+                time.sleep(self._luck.uniform(0, 0.003))
+            os.kill(pid, signal.SIGKILL)
 
     def _gap(self) -> float:
         return self._luck.expovariate(1 / (SOON if self._luck.random() < CLOSELY else LATER))

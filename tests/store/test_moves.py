@@ -46,6 +46,7 @@ def claim(store, owner="w1"):
             tables.runs,
             RUNS,
             RunEvent.claim,
+            project="p",
             waiting=RunState.queued,
             busy=RunState.running,
             owner=owner,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import func, insert, select, update
@@ -50,10 +51,10 @@ def judge(tx: Tx, block: Block, *, reason: str) -> None:
 
 
 def since(tx: Tx, project: str, after_day: str) -> list[Block]:
-    """Blocks with evidence, of days after that one, oldest first."""
+    """Blocks of days after that one, oldest first, up to the first that has no evidence yet: none is skipped."""
     box = tables.blocks
-    states = (BlockState.evaluated, BlockState.judged)
-    return rows.find(tx, Block, box.c.project == project, box.c.day > after_day, box.c.state.in_(states))
+    found = rows.find(tx, Block, box.c.project == project, box.c.day > after_day)
+    return list(takewhile(lambda block: block.state in (BlockState.evaluated, BlockState.judged), found))
 
 
 def monitor_state(tx: Tx, project: str) -> dict[str, Any]:

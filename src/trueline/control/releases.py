@@ -35,6 +35,9 @@ def request(tx: Tx, project: str, version: int, *, vouched: bool, actor: str, re
     endpoint = endpoints.get(tx, project)
     if endpoint.champion == version:
         raise Conflict(f"version {version} is the champion already")
+    live = endpoints.live_release(tx, project)
+    if live is not None and live.version == version:
+        raise Conflict(f"{live.id} of version {version} is under way already")
     box = tables.releases
     for waiting in rows.find(tx, Release, box.c.project == project, box.c.state == ReleaseState.pending):
         if waiting.version == version:
@@ -61,6 +64,11 @@ def request(tx: Tx, project: str, version: int, *, vouched: bool, actor: str, re
     }
     moves.create(tx, box, RELEASES, values, actor=actor, reason=reason, detail={"version": version})
     return rows.get(tx, Release, release_id)
+
+
+def abort(tx: Tx, release: Release, *, actor: str, reason: str) -> None:
+    """Give a waiting release up."""
+    _move(tx, release, ReleaseEvent.abort, actor=actor, reason=reason, finished_at=tx.now)
 
 
 def begin(

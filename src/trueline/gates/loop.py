@@ -43,6 +43,7 @@ def work_one(context: Context, opened: Tables) -> bool:
             tables.gates,
             GATES,
             GateEvent.claim,
+            project=context.project.name,
             waiting=GateState.pending,
             busy=GateState.evaluating,
             owner=context.actor,

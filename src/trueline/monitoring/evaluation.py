@@ -41,6 +41,7 @@ def work_one(context: Context, opened: Tables) -> bool:
             tables.blocks,
             BLOCKS,
             BlockEvent.claim,
+            project=context.project.name,
             waiting=BlockState.due,
             busy=BlockState.evaluating,
             owner=context.actor,
@@ -137,7 +138,7 @@ def _arms(
     if counted is not None:
         arms = arms.filter(pl.col("prediction_id").str.replace(r"-\d+$", "").is_in(counted))
     canary = (arms["version"] == version).to_list()
-    shares = [w if mine else 1 - w for w, mine in zip(arms["weight"].to_list(), canary, strict=True)]
+    shares = [round(w if mine else 1 - w, 9) for w, mine in zip(arms["weight"].to_list(), canary, strict=True)]
     evidence = observe(design, canary, (arms["loss"] / scale).to_list(), shares)
     splits = [
         {

@@ -105,7 +105,8 @@ def judge(context: Context, block: Block) -> None:
         evidence = block.evidence or {}
         memory = replace(memory, totals=_totals(memory.totals, evidence))
         if evidence.get("served", {}).get("n"):
-            memory = _rehearse(tx, project, memory, block)
+            if not context.project.monitor.labels.affected_by_prediction:  # shadow pairs would be no evidence
+                memory = _rehearse(tx, project, memory, block)
             memory = _watch(tx, context, memory, block)
         blocks.keep_monitor_state(tx, project, msgspec.to_builtins(memory))
         blocks.judge(tx, block, reason=_said(memory, evidence))

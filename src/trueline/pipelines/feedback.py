@@ -22,7 +22,6 @@ from trueline.domain.routes import Arm
 from trueline.store import meta
 from trueline.store import rows as stored
 from trueline.store import tables as stored_tables
-from trueline.store.engine import Store
 
 OVERLAP = timedelta(days=3)
 """Days read again each time, for labels that came after the last look; rows already there are not added twice."""
@@ -32,7 +31,7 @@ def append(context: Context, tables: Tables, contract: Contract) -> Written | No
     """Add what was labelled since the last time; nothing new makes no new version."""
     key = f"feedback/{context.project.name}"
     through = context.clock.now().date()
-    start = _start(context.store, context.project.name, key)
+    start = _start(context, key)
     if start is None:
         return None
     truth = resolve(tables.labels.read(start.isoformat())).labels
@@ -44,15 +43,17 @@ def append(context: Context, tables: Tables, contract: Contract) -> Written | No
     return written
 
 
-def _start(store: Store, project: str, key: str) -> date | None:
-    """The first day to read: shortly before the last look, or the day of the first release."""
-    with store.read() as tx:
+def _start(context: Context, key: str) -> date | None:
+    """The first day to read: before the last look by as long as labels take, or the day of the first release."""
+    project = context.project.name
+    overlap = OVERLAP + context.project.monitor.labels.expect_after
+    with context.store.read() as tx:
         last = meta.get(tx, key)
         release = stored.first(tx, Release, stored_tables.releases.c.project == project)
     if release is None:
         return None
     first = release.created_at.date()
-    return first if last is None else max(first, date.fromisoformat(last) - OVERLAP)
+    return first if last is None else max(first, date.fromisoformat(last) - overlap)
 
 
 def rows_of(predictions: pl.DataFrame, labels: pl.DataFrame, contract: Contract) -> pl.DataFrame:

@@ -45,6 +45,7 @@ class Training:
                 stored.runs,
                 RUNS,
                 RunEvent.claim,
+                project=context.project.name,
                 waiting=RunState.queued,
                 busy=RunState.running,
                 owner=context.actor,

@@ -115,9 +115,8 @@ def ingest(context: Context, table: Datasets) -> Contract:
     frame = sources.read_source(context.root, project.data.source)
     contract = _contract(context, path, frame)
     enforced = enforce(frame, contract)
-    written = table.ingest_source(enforced.frame, contract=contract)
-    if written is not None:
-        record(context, table)
+    table.ingest_source(enforced.frame, contract=contract)
+    record(context, table)
     with context.store.begin() as tx:
         if mark is not None:
             meta.put(tx, key, _mark(context, path) or mark)

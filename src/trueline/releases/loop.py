@@ -31,7 +31,7 @@ from trueline.releases.decide import (
     Stage,
     decide_release,
 )
-from trueline.stats.arms import Arms, ArmsDesign
+from trueline.stats.arms import Arms
 from trueline.stats.bad_events import Thresholds, count
 from trueline.stats.blocks import block_value
 from trueline.stats.bounded_mean import Bets
@@ -43,6 +43,9 @@ LOOK = timedelta(hours=1)
 
 CLIP = 6.0
 """A regression's loss is clipped at this many times the usual loss, frozen when the release begins."""
+
+WATCH = timedelta(days=7)
+"""How long a promoted release is watched, beyond the time its labels take."""
 
 BOUND = 0.5
 GUARD = "errors"
@@ -72,13 +75,6 @@ def kept_of(release: Release) -> Kept | None:
     return None if found is None else msgspec.convert(found, Kept)
 
 
-def design_of(kept: Kept, loss: float) -> ArmsDesign | None:
-    """The frozen design of the test of randomised arms; None while no loss was ever measured."""
-    if kept.usual is None or not kept.scale:
-        return None
-    return ArmsDesign.of(loss, kept.usual / kept.scale)
-
-
 def policy_of(context: Context) -> ReleasePolicy:
     declared = context.project.release
     shadow = next((step.at_least for step in declared.strategy if step.kind == "shadow"), None)
@@ -90,6 +86,7 @@ def policy_of(context: Context) -> ReleasePolicy:
         loss=guards.loss,
         alpha=guards.alpha,
         beta=guards.beta,
+        watch=WATCH + context.project.monitor.labels.expect_after,
     )
 
 
@@ -111,7 +108,12 @@ def step(context: Context) -> Round:
     with context.store.read() as tx:
         news = _new_blocks(tx, live)
     now = context.clock.now()
-    if not news and (journal is None or not journal.records) and _decide(live, policy, now).verdict is Act.wait:
+    if (
+        kept_of(live)
+        and not news
+        and (journal is None or not journal.records)
+        and _decide(live, policy, now).verdict is Act.wait
+    ):
         return Round(busy=False, next_due=_next_look(live, policy, now))
     return _look(context, policy, live, journal)
 
@@ -125,8 +127,12 @@ def _look(context: Context, policy: ReleasePolicy, seen: Release, journal: tail.
         kept = kept_of(release) or _first_kept(tx, context, tx.now)
         if journal is not None:
             kept = _take_tail(tx, context, release, kept, journal)
-        for block in _new_blocks(tx, release):
-            kept = _take_block(context, release, kept, block)
+        news = blocks.since(tx, release.project, kept.last_day)
+        if kept.usual is None and news:
+            kept = _scaled(tx, context, kept, news[-1].day)
+        else:
+            for block in news:
+                kept = _take_block(context, release, kept, block)
         release = replace(release, evidence={**release.evidence, "kept": msgspec.to_builtins(kept)})
         releases.keep_evidence(tx, release, release.evidence, kept.answered)
         decision = _decide(release, policy, tx.now)
@@ -166,6 +172,9 @@ def _begin(context: Context, policy: ReleasePolicy, waiting: Release, live: Rele
         tail.take(tx, skipped)
         release = rows.get(tx, Release, waiting.id)
         champion = endpoints.get(tx, context.project.name).champion
+        if champion == release.version:
+            releases.abort(tx, release, actor="control", reason=f"version {champion} has become the champion meanwhile")
+            return
         release = replace(release, previous=champion)
         kept = _first_kept(tx, context, tx.now)
         evidence = {**release.evidence, "kept": msgspec.to_builtins(kept)}
@@ -224,6 +233,12 @@ def _hold(tx: Tx, context: Context, release: Release, why: str) -> bool:
     detail = {"version": release.version}
     tx.record("release.hold", release.id, project=context.project.name, actor="control", reason=why, detail=detail)
     return True
+
+
+def _scaled(tx: Tx, context: Context, kept: Kept, through: str) -> Kept:
+    """A release that began before anything was labelled: its scale is frozen now, and evidence begins after it."""
+    fresh = _first_kept(tx, context, tx.now)
+    return replace(kept, usual=fresh.usual, scale=fresh.scale, last_day=through)
 
 
 def _first_kept(tx: Tx, context: Context, now: datetime) -> Kept:

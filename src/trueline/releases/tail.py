@@ -118,7 +118,9 @@ def _observe(record: Record, arms: Arms) -> tuple[Observed, str, str] | None:
     if record.arm not in (Arm.champion, Arm.canary) or not 0 < record.weight < 1:
         return None
     canary = record.arm == Arm.canary
-    share = record.weight if canary else 1 - record.weight
+    share = round(
+        record.weight if canary else 1 - record.weight, 9
+    )  # 1 − 0.9 is not 0.1, and shares are counted by value
     return Observed(canary, share, record.outcome != "answered"), record.unit, record.request_id
 
 

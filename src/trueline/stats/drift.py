@@ -43,7 +43,9 @@ class Bins:
             places = (other + 1 if value is None else place.get(str(value), other) for value in values)
             which = np.fromiter(places, dtype=np.int64)
         else:
-            given = values if isinstance(values, np.ndarray) else [np.nan if value is None else value for value in values]
+            given = (
+                values if isinstance(values, np.ndarray) else [np.nan if value is None else value for value in values]
+            )
             numbers = np.asarray(given, dtype=np.float64)
             at = np.searchsorted(np.asarray(self.edges), numbers, side="right")
             which = np.where(np.isnan(numbers), len(self.edges) + 1, at)

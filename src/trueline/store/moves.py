@@ -86,7 +86,16 @@ def move(
 
 
 def claim(
-    tx: Tx, table: Table, machine: Machine[S, E], event: E, *, waiting: S, busy: S, owner: str, lease: timedelta
+    tx: Tx,
+    table: Table,
+    machine: Machine[S, E],
+    event: E,
+    *,
+    project: str,
+    waiting: S,
+    busy: S,
+    owner: str,
+    lease: timedelta,
 ) -> tuple[str, int] | None:
     """Lease the oldest row that waits, or whose holder's lease ran out; its id and fence token, or None.
 
@@ -98,7 +107,7 @@ def claim(
     order = table.c.number if "number" in table.c else table.c.day
     row = tx.execute(
         select(table.c.id, table.c.state, table.c.fence, table.c.project, table.c.attempts)
-        .where(or_(free, orphaned))
+        .where(table.c.project == project, or_(free, orphaned))
         .order_by(order)
         .limit(1)
     ).first()

@@ -62,6 +62,9 @@ class Controllers:
         if isinstance(context.clock, ReplayClock):
             context.clock.refresh(context.store)
         now = context.clock.now()
+        commands = self._commands
+        with context.store.read() as tx:
+            nothing = self.nothing_to_do(tx)  # asked before the controllers look: what comes later makes them busy
         busy = self.deliver_now()
         due = []
         for controller in _controllers():
@@ -71,7 +74,7 @@ class Controllers:
         busy |= self.deliver_now()
         self._reconcile()
         if not busy:
-            self._settle(now, [moment for moment in due if moment is not None])
+            self._settle(now, commands, [moment for moment in due if moment is not None], nothing=nothing)
         return busy
 
     def disturb(self) -> None:
@@ -80,13 +83,10 @@ class Controllers:
             self._commands += 1
             self._idle_at = NEVER
 
-    def _settle(self, now: datetime, due: list[datetime]) -> None:
-        before = self._commands
-        with self._context.store.read() as tx:
-            nothing = self.nothing_to_do(tx)
+    def _settle(self, now: datetime, commands: int, due: list[datetime], *, nothing: bool) -> None:
         if nothing:
             with self._idle:
-                if self._commands == before:
+                if self._commands == commands:
                     self._idle_at, self.next_due = now, min(due, default=None)
                     self._idle.notify_all()
         else:
