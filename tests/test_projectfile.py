@@ -13,7 +13,6 @@ from trueline import projectfile
 from trueline.domain.project import Data, Gates, Guards, Monitor, Quality, ReleasePolicy, Retrain, Step
 from trueline.errors import InvalidProject
 
-
 FACTS = """\
 version: 1
 project: flights

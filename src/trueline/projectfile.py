@@ -145,6 +145,10 @@ def _project(top: Section) -> values.Project:
     )
     top.need("version", _version)
     task = top.get("task", one_of("regression", "classification"), None)
+    gates = _gates(top.section("gates"))
+    fitting = {"regression": REGRESSION_METRICS, "classification": CLASSIFICATION_METRICS}.get(task or "")
+    if fitting and gates.quality.metric not in (None, *fitting):
+        top.section("gates").section("quality").need("metric", one_of(*fitting))
     return values.Project(
         name=top.need("project", name),
         data=_data(top),
@@ -152,7 +156,7 @@ def _project(top: Section) -> values.Project:
         task=task,
         contract=_contract(top.section("contract")),
         params=top.get("params", plain_mapping, {}),
-        gates=_gates(top.section("gates")),
+        gates=gates,
         release=_release(top.section("release")),
         monitor=_monitor(top.section("monitor")),
         retrain=_retrain(top.section("retrain")),
@@ -189,17 +193,26 @@ def _gates(section: Section) -> values.Gates:
     section.only("quality", "holdout")
     quality = section.section("quality").only("metric", "min", "max", "not_worse_than", "by", "confidence")
     default = values.Quality()
-    return values.Gates(
-        quality=values.Quality(
-            metric=quality.get("metric", one_of(*REGRESSION_METRICS, *CLASSIFICATION_METRICS), None),
-            min=quality.get("min", number(), None),
-            max=quality.get("max", number(), None),
-            not_worse_than=quality.get("not_worse_than", one_of("champion"), default.not_worse_than),
-            by=quality.get("by", share(), default.by),
-            confidence=quality.get("confidence", number(0.5, 0.9999), default.confidence),
-        ),
-        holdout=section.get("holdout", span, values.Gates().holdout),
+    asked = values.Quality(
+        metric=quality.get("metric", one_of(*REGRESSION_METRICS, *CLASSIFICATION_METRICS), None),
+        min=quality.get("min", number(), None),
+        max=quality.get("max", number(), None),
+        not_worse_than=quality.get("not_worse_than", one_of("champion"), default.not_worse_than),
+        by=quality.get("by", share(), default.by),
+        confidence=quality.get("confidence", number(0.5, 0.9999), default.confidence),
     )
+    _bounds_and_metric(quality)
+    return values.Gates(asked, section.get("holdout", span, values.Gates().holdout))
+
+
+def _bounds_and_metric(quality: Section) -> None:
+    """A metric without a bound, or a bound without a metric, would do nothing: say so."""
+    metric = quality.get("metric", lambda spot: spot, None)
+    bound = quality.get("min", lambda spot: spot, quality.get("max", lambda spot: spot, None))
+    if metric is not None and bound is None:
+        metric.wrong("min or max beside it (against the champion the task's own loss is compared)")
+    if bound is not None and metric is None:
+        bound.wrong("metric beside it, such as mae or roc_auc")
 
 
 def _release(section: Section) -> values.ReleasePolicy:

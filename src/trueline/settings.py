@@ -53,9 +53,6 @@ class StateFolder:
     def table(self, name: str) -> Path:
         return self.root / "tables" / name
 
-    def model(self, version: int) -> Path:
-        return self.root / "models" / str(version)
-
     def run(self, run_id: str) -> Path:
         return self.root / "runs" / run_id
 
@@ -85,7 +82,7 @@ class StateFolder:
     def create(self) -> StateFolder:
         """Make the folder, private sockets' folder included; say clearly when that is impossible."""
         try:
-            for folder in (self.root, self.root / "tables", self.root / "models", self.root / "runs", self.journals):
+            for folder in (self.root, self.root / "tables", self.root / "runs", self.journals):
                 folder.mkdir(parents=True, exist_ok=True)
             if not (self.root / ".gitignore").exists():
                 (self.root / ".gitignore").write_text("*\n")

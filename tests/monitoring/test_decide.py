@@ -90,7 +90,7 @@ def test_a_row_of_successors_each_worse_than_promised_still_pages():
 
 def test_a_successor_that_keeps_the_promise_takes_the_evidence_back():
     _, state = _watch([16.0] * 3)
-    changes, after = _watch([10.0] * 200, state=state, version=2)
+    changes, _ = _watch([10.0] * 200, state=state, version=2)
     assert changes == []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from trueline.domain.routes import Arm, Route, RouteTable, decode, encode
 from trueline.domain.runs import Purpose
 from trueline.domain.versions import Version, VersionState
 from trueline.settings import StateFolder
-from trueline.store import outbox, rows, tables
+from trueline.store import meta, outbox, rows, tables
 from trueline.store.engine import Tx
 
 REHEARSED = 4
@@ -131,10 +131,18 @@ def acknowledge(tx: Tx, project: str, epoch: int) -> None:
 
 
 def import_hold(tx: Tx, project: str, table: RouteTable) -> None:
-    """Take over a table that a person set on the server itself, as an event; it is not overwritten until released."""
+    """Take over a table that a person set on the server itself, as an event; it is not overwritten until released.
+
+    The person wins also over a table that control had decided without having heard of it: then their routes get the
+    epoch after it. `meta` remembers which hold of the server is known, so that a later table may end it.
+    """
     endpoint = get(tx, project)
-    if table.epoch <= endpoint.table.epoch:
+    if table.routes == endpoint.table.routes and endpoint.table.hold:
         return
+    meta.put(tx, hold_key(project), str(table.epoch))
+    if table.epoch <= endpoint.table.epoch:
+        table = replace(table, epoch=endpoint.table.epoch + 1)
+        outbox.put(tx, "route", f"route/{project}/{table.epoch}", {"project": project, "epoch": table.epoch})
     champion = table.champion.version if table.champion else endpoint.champion
     box = tables.endpoints
     tx.execute(
@@ -152,6 +160,16 @@ def import_hold(tx: Tx, project: str, table: RouteTable) -> None:
         reason=f"a person sent all traffic to version {champion} on the server itself; held until the next release",
         detail={"version": champion},
     )
+
+
+def hold_key(project: str) -> str:
+    return f"hold/{project}"
+
+
+def known_hold(tx: Tx, project: str) -> int | None:
+    """The epoch, on the server, of the last hold that was imported."""
+    found = meta.get(tx, hold_key(project))
+    return None if found is None else int(found)
 
 
 def lift_hold(tx: Tx, project: str) -> None:

@@ -35,10 +35,6 @@ class Machine(Generic[S, E]):
         name = f"{self.noun} {which}".strip()
         raise Conflict(f"{name} is {state}: it cannot {event}; possible now: {possible}")
 
-    def sources(self, event: E) -> tuple[S, ...]:
-        """The states that `event` may leave."""
-        return tuple(state for state, row in self.table.items() if event in row)
-
     @property
     def terminal(self) -> frozenset[S]:
         return frozenset(state for state, row in self.table.items() if not row)

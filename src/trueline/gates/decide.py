@@ -42,7 +42,7 @@ class Presence:
 @dataclass(frozen=True)
 class Metric:
     name: str
-    value: float
+    value: float | None  # None: there are no rows to measure it on
     least: float | None = None
     most: float | None = None
 
@@ -138,6 +138,12 @@ def _metric(evidence: GateEvidence) -> list[Check]:
     metric = evidence.metric
     if metric is None:
         return []
+    if metric.value is None:
+        return [
+            Check(
+                "metric", Verdict.inconclusive, f"no labelled row later than its training to measure {metric.name} on"
+            )
+        ]
     value = f"{metric.name} is {metric.value:.4g}"
     if metric.least is not None and not metric.value >= metric.least:
         return [Check("metric", Verdict.failed, f"{value}, below the declared minimum {metric.least:.4g}")]

@@ -6,8 +6,9 @@ later than the training rows of every model compared; feedback rows carry featur
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from trueline.domain.gates import GATES, Gate, GateEvent, GateState
 from trueline.domain.releases import Release, ReleaseState
 from trueline.domain.verdicts import Verdict
 from trueline.domain.versions import Version
-from trueline.errors import TruelineError
+from trueline.errors import TruelineError, Unavailable
 from trueline.gates import scoring
 from trueline.gates.decide import GateDecision, GateEvidence, GatePolicy, Metric, Presence, Sanity, decide_gate
 from trueline.packaging.executors import Executor, load
@@ -33,6 +34,11 @@ from trueline.store.engine import Tx
 LEASE = timedelta(minutes=2)
 CONTRACT = "contract.yaml"
 FRESHNESS_ALPHA = 0.05
+RETRY = timedelta(seconds=2)
+EARLIER = 10
+"""Earlier champions that a candidate is held against, newest first."""
+
+log = logging.getLogger("trueline")
 
 
 def work_one(context: Context, opened: Tables) -> bool:
@@ -54,7 +60,12 @@ def work_one(context: Context, opened: Tables) -> bool:
         gate = rows.get(tx, Gate, claimed[0])
     try:
         decision, evidence = evaluate(context, opened, gate)
-    except TruelineError as problem:
+    except Unavailable as problem:
+        _requeue(context, gate, claimed[1], str(problem))
+        return True
+    except Exception as problem:  # the edge of a loop: a gate that cannot be evaluated says so and never hangs
+        if not isinstance(problem, TruelineError):
+            log.exception("a defect in trueline met %s", gate.id)
         decision = GateDecision(Verdict.error, f"the gate could not be evaluated: {problem}", ())
         evidence = None
     kept = {"checks": [asdict(check) for check in decision.checks], **(_plain(evidence) if evidence else {})}
@@ -63,6 +74,21 @@ def work_one(context: Context, opened: Tables) -> bool:
             tx, gate, claimed[1], verdict=decision.verdict, reason=decision.reason, evidence=kept, actor=context.actor
         )
     return True
+
+
+def _requeue(context: Context, gate: Gate, fence: int, problem: str) -> None:
+    with context.store.begin() as tx:
+        moves.move(
+            tx,
+            tables.gates,
+            GATES,
+            gate.id,
+            GateEvent.requeue,
+            actor=context.actor,
+            reason=f"not possible now, tried again later: {problem}",
+            fence=fence,
+            not_before=tx.wall + RETRY,
+        )
 
 
 def _plain(evidence: GateEvidence) -> dict[str, Any]:
@@ -75,14 +101,12 @@ def evaluate(context: Context, opened: Tables, gate: Gate) -> tuple[GateDecision
     with context.store.read() as tx:
         version = runs.version(tx, gate.project, gate.version)
         champion = runs.version(tx, gate.project, gate.champion) if gate.champion is not None else None
-        best = _best_earlier(tx, gate.project, champion)
+        earlier = _earlier(tx, gate.project, champion)
     vouched = (gate.evidence or {}).get("vouched_by") or {}
     quality = context.project.gates.quality
     policy = GatePolicy(margin=quality.by, confidence=quality.confidence, alpha=FRESHNESS_ALPHA)
     contract = contract_io.read(context.root / CONTRACT)
-    held_out = later_rows(
-        context, opened, contract, [version, *([champion] if champion else []), *([best] if best else [])]
-    )
+    held_out = later_rows(context, opened, contract, [version, *([champion] if champion else [])])
     own = later_rows(context, opened, contract, [version])
     try:
         candidate = load(endpoints.model_folder(context.folder, version), version.digest)
@@ -99,7 +123,7 @@ def evaluate(context: Context, opened: Tables, gate: Gate) -> tuple[GateDecision
         wealth=vouched.get("wealth"),
     )
     if sanity.finite:
-        evidence = _compared(context, contract, version, candidate, champion, best, held_out, evidence)
+        evidence = _compared(context, contract, version, candidate, champion, earlier, held_out, evidence)
         evidence = _measured(context, contract, candidate, own, evidence)
     return decide_gate(evidence, policy), evidence
 
@@ -150,7 +174,7 @@ def _compared(
     version: Version,
     candidate: Executor,
     champion: Version | None,
-    best: Version | None,
+    earlier: list[Version],
     held_out: pl.DataFrame,
     evidence: GateEvidence,
 ) -> GateEvidence:
@@ -164,11 +188,20 @@ def _compared(
         return _with(evidence, baseline=scoring.pairs(held_out, losses, constant))
     theirs = scoring.losses(_load(context, champion), held_out, contract, version.task)
     evidence = _with(evidence, against_champion=scoring.pairs(held_out, losses, theirs))
-    if best is not None:
-        others = scoring.losses(_load(context, best), held_out, contract, version.task)
-        against = scoring.pairs(held_out, losses, others)
-        evidence = _with(evidence, best_earlier=best.number, against_best_earlier=against)
+    others = [
+        (scoring.losses(_load(context, one), held_out, contract, version.task), one.number)
+        for one in earlier
+        if one.trained_to <= _begins(version, champion)
+    ]
+    if others:
+        best, number = min(others, key=lambda pair: float(pair[0].mean()))
+        evidence = _with(evidence, best_earlier=number, against_best_earlier=scoring.pairs(held_out, losses, best))
     return evidence
+
+
+def _begins(*versions: Version) -> datetime:
+    """No row at or after it was trained on by any of them."""
+    return max(version.trained_to for version in versions)
 
 
 def _measured(
@@ -180,9 +213,9 @@ def _measured(
 ) -> GateEvidence:
     """The declared metric with its absolute bounds, where one is declared."""
     quality = context.project.gates.quality
-    if quality.metric is None or (quality.min is None and quality.max is None) or not own.height:
+    if quality.metric is None:
         return evidence
-    value = scoring.metric(quality.metric, candidate, own, contract)
+    value = scoring.metric(quality.metric, candidate, own, contract) if own.height else None
     return _with(evidence, metric=Metric(quality.metric, value, quality.min, quality.max))
 
 
@@ -195,15 +228,12 @@ def _load(context: Context, version: Version) -> Executor:
     return load(endpoints.model_folder(context.folder, version), version.digest)
 
 
-def _best_earlier(tx: Tx, project: str, champion: Version | None) -> Version | None:
-    """The champion before this one with the least loss beside it while both were watched: the newest finished one."""
+def _earlier(tx: Tx, project: str, champion: Version | None) -> list[Version]:
+    """The champions before this one, newest first."""
     if champion is None:
-        return None
+        return []
     box = tables.releases
     states = (ReleaseState.done, ReleaseState.promoted)
-    found = rows.first(
-        tx, Release, box.c.project == project, box.c.version == champion.number, box.c.state.in_(states), newest=True
-    )
-    if found is None or found.previous is None:
-        return None
-    return runs.version(tx, project, found.previous)
+    found = rows.find(tx, Release, box.c.project == project, box.c.state.in_(states), newest=True)
+    numbers = list(dict.fromkeys(release.version for release in found if release.version != champion.number))
+    return [runs.version(tx, project, number) for number in numbers[:EARLIER]]

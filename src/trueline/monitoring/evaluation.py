@@ -13,7 +13,7 @@ import msgspec
 import polars as pl
 from sqlalchemy import select
 
-from trueline.control import blocks, endpoints, runs
+from trueline.control import blocks, endpoints, journals, runs
 from trueline.control.context import Context
 from trueline.data.labels import resolve
 from trueline.data.tables import Tables
@@ -22,15 +22,12 @@ from trueline.domain.releases import Release
 from trueline.domain.routes import Arm
 from trueline.errors import TruelineError
 from trueline.monitoring import drift, summaries
-from trueline.sockets import ask
 from trueline.stats.arms import ArmsDesign, observe
 from trueline.store import moves, rows, tables
 from trueline.store.engine import Tx
 
 LEASE = timedelta(minutes=2)
 RETRY = timedelta(seconds=1)
-SHIP_SECONDS = 60.0
-EVERYTHING = 2**62
 
 
 def work_one(context: Context, opened: Tables) -> bool:
@@ -52,7 +49,7 @@ def work_one(context: Context, opened: Tables) -> bool:
         block_id, fence = claimed
         block = rows.get(tx, Block, block_id)
     try:
-        ship(context)
+        journals.ship(context)
         evidence = evaluate(context, opened, block.day)
     except TruelineError as problem:
         with context.store.begin() as tx:
@@ -71,21 +68,6 @@ def work_one(context: Context, opened: Tables) -> bool:
     with context.store.begin() as tx:
         blocks.evaluated(tx, block, fence, evidence, actor=context.actor, reason=sentence(block.day, evidence))
     return True
-
-
-def ship(context: Context) -> None:
-    """Have every journal shipped up to now; a shipper that is being restarted makes the block wait.
-
-    Shipped segments may then go, except those that a live release has still to read.
-    """
-    with context.store.read() as tx:
-        live = endpoints.live_release(tx, context.project.name) is not None
-        box = tables.cursors
-        read = {row.replica: row.segment for row in tx.execute(select(box.c.replica, box.c.segment))}
-    for journal in sorted(context.folder.journals.iterdir()) if context.folder.journals.exists() else ():
-        through = read.get(journal.name, 0) - 1 if live else EVERYTHING
-        message = {"op": "ship", "read_through": through}
-        ask(context.folder.socket(f"shipper-{journal.name}"), message, timeout=SHIP_SECONDS)
 
 
 def evaluate(context: Context, opened: Tables, day: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from trueline.control.rounds import Round
 from trueline.domain.blocks import Block
 from trueline.domain.gates import Gate
 from trueline.domain.releases import Release, ReleaseState
+from trueline.domain.verdicts import Verdict
 from trueline.domain.versions import VersionState
 from trueline.monitoring import decide, rehearsal, scenes
 from trueline.monitoring.decide import Advice, Change, MonitorPolicy, MonitorState, Reference
@@ -183,9 +184,13 @@ def _drifted(evidence: dict[str, Any]) -> str:
 
 def _promise(tx: Tx, project: str) -> Reference | None:
     """What the first champion's gate measured on held-out days: the loss that the project was promised."""
+    releases = tables.releases
+    states = (ReleaseState.promoted, ReleaseState.done, ReleaseState.rolled_back)
+    first = rows.first(tx, Release, releases.c.project == project, releases.c.state.in_(states))
+    if first is None:
+        return None
     box = tables.gates
-    champion = endpoints.get(tx, project).champion
-    gate = rows.first(tx, Gate, box.c.project == project, box.c.version == champion, newest=True)
+    gate = rows.first(tx, Gate, box.c.project == project, box.c.version == first.version)
     found = ((gate.evidence or {}) if gate else {}).get("baseline") or ()
     losses = [float(pair["loss"]) for pair in found if pair["rows"]]
     return decide.reference(losses) if len(losses) >= 3 else None
@@ -210,8 +215,10 @@ def _proposal(tx: Tx, context: Context) -> Proposal | None:
     newest = next(iter(endpoints.shadows(tx, project)), None)
     if newest is None or newest.state is not VersionState.candidate:
         return None
-    known = rows.first(tx, Gate, tables.gates.c.project == project, tables.gates.c.version == newest.number)
-    if known is not None or endpoints.get(tx, project).table.hold:
+    box = tables.gates
+    known = rows.first(tx, Gate, box.c.project == project, box.c.version == newest.number, newest=True)
+    undecided = known is not None and known.verdict == Verdict.inconclusive and tx.now >= known.created_at + DAY
+    if (known is not None and not undecided) or endpoints.get(tx, project).table.hold:
         return None
     if not _cooled(tx, context):
         return None

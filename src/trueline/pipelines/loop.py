@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -27,7 +28,10 @@ from trueline.store.engine import Tx
 LEASE = timedelta(seconds=30)
 RENEW_SECONDS = 10.0
 RETRY = timedelta(seconds=2)
-MOST_ATTEMPTS = 3
+MOST_ATTEMPTS = 10
+"""A run that was taken up so often without an end (its worker died, or something it needs is away) has failed."""
+
+log = logging.getLogger("trueline")
 
 
 class Training:
@@ -58,18 +62,31 @@ class Training:
                 tx.execute(stored.runs.select().where(stored.runs.c.id == run.id)).mappings().one()["attempts"]
             )
         fence = claimed[1]
+        if attempts > MOST_ATTEMPTS:
+            fail(
+                context,
+                run,
+                fence,
+                f"given up: {MOST_ATTEMPTS} attempts ended with the death of their worker or without an end",
+            )
+            return True
         try:
-            with renewed(context, run.id, fence):
+            with renewed(context, run.id, fence, self._trainer.close):
                 self._work(context, run, fence)
         except Conflict:
             return True  # somebody took the run over; theirs counts
         except Unavailable as problem:
-            if attempts >= MOST_ATTEMPTS:
-                fail(context, run, fence, f"given up after {attempts} attempts: {problem}")
-            else:
-                requeue(context, run, fence, str(problem))
+            requeue(context, run, fence, str(problem))
         except TruelineError as problem:
             fail(context, run, fence, str(problem))
+        except Exception as problem:  # the edge of a loop: a run that meets a defect ends, and the loop goes on
+            log.exception("a defect in trueline met %s", run.id)
+            fail(
+                context,
+                run,
+                fence,
+                f"a defect in trueline: {type(problem).__name__}: {problem}; the worker's log has the traceback",
+            )
         return True
 
     def _work(self, context: Context, run: Run, fence: int) -> None:
@@ -158,15 +175,18 @@ def fail(context: Context, run: Run, fence: int, problem: str) -> None:
 
 
 @contextmanager
-def renewed(context: Context, run_id: str, fence: int) -> Iterator[None]:
-    """Keep the lease of a run alive while its training goes on."""
+def renewed(context: Context, run_id: str, fence: int, lost: Callable[[], None]) -> Iterator[None]:
+    """Keep the lease of a run alive while its training goes on; `lost` ends the training of a run taken over."""
     done = threading.Event()
 
     def renew() -> None:
         while not done.wait(RENEW_SECONDS):
             try:
                 with context.store.begin() as tx:
-                    moves.renew(tx, stored.runs, run_id, fence, LEASE)
+                    kept = moves.renew(tx, stored.runs, run_id, fence, LEASE)
+                if not kept and not done.is_set():
+                    lost()
+                    return
             except Unavailable:
                 continue  # the next renewal is in time too; a lost lease is found at the end
 

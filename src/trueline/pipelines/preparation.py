@@ -6,15 +6,16 @@ they were served. Rows without a target are kept in the dataset and neither trai
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from trueline.control import datasets
+from trueline.control import datasets, journals
 from trueline.control.context import Context
 from trueline.data import contract_infer, contract_io, sources
 from trueline.data.contract_frames import enforce
@@ -22,7 +23,7 @@ from trueline.data.datasets import Datasets, Written
 from trueline.data.tables import Tables
 from trueline.domain.contracts import Contract, Kind, Role
 from trueline.domain.runs import Purpose, Run
-from trueline.errors import InvalidData
+from trueline.errors import InvalidData, Unavailable
 from trueline.pipelines import feedback
 from trueline.pipelines.closure import closure
 from trueline.pipelines.environment import environment
@@ -51,6 +52,8 @@ def prepare(context: Context, tables: Tables, run: Run) -> Prepared:
     """Everything a training needs, with its rows written to the run's folder."""
     table = tables.dataset
     contract = ingest(context, table)
+    with contextlib.suppress(Unavailable):  # while no shipper runs, what was shipped before is all there is
+        journals.ship(context)
     feedback.append(context, tables, contract)
     written = record(context, table)
     time = next((column.name for column in contract.of(Role.time)), None)
@@ -196,7 +199,13 @@ def agreed(contract: Contract, context: Context) -> Contract:
                 f"trueline.yaml names {named or 'no column'} as {role}, {CONTRACT} has {found or 'none'}; "
                 f"correct one of them, or delete {CONTRACT} to have it inferred again"
             )
-    return contract
+    hidden = set(context.project.contract.personal) - {column.name for column in contract.columns if column.personal}
+    if hidden:
+        raise InvalidData(
+            f"trueline.yaml names {', '.join(sorted(hidden))} as personal, {CONTRACT} does not; "
+            f"write `personal: true` there, or delete {CONTRACT} to have it inferred again"
+        )
+    return replace(contract, unknown_columns=context.project.contract.unknown_columns)
 
 
 def split(

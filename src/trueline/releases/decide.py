@@ -183,6 +183,8 @@ def _after_shadow(stage: Stage, evidence: ReleaseEvidence, policy: ReleasePolicy
     left = stage.since + (policy.shadow or timedelta(0)) - now
     if left > timedelta(0):
         return ReleaseDecision(Act.wait, f"in shadow for {_span(left)} more")
+    if not policy.canary and not stage.vouched and (missing := _loss_not_shown(evidence, policy)):
+        return ReleaseDecision(Act.wait, f"not enough evidence yet: {missing}")
     blocks = evidence.harm_blocks.n
     seen = f"{blocks} days of pairs show no harm" if blocks else "no day of labelled pairs is complete yet"
     return _canary_step(0, policy, f"its time in shadow is over and {seen}")

@@ -22,18 +22,30 @@ from trueline.store.engine import Store
 PUSH_SECONDS = 10.0
 
 
+class Held(Exception):
+    """A server has a table that a person set there and that control has not heard of."""
+
+    def __init__(self, table: RouteTable) -> None:
+        super().__init__(f"held at epoch {table.epoch}")
+        self.table = table
+
+
 def deliver(store: Store, folder: StateFolder, clock: Clock) -> bool:
     """Push the newest table that waits; True when there was one."""
     with store.read() as tx:
         waiting = outbox.pending(tx, ("route",))
+        projects = {str(intent.payload["project"]) for intent in waiting}
         tables = {
-            project: endpoints.get(tx, project).table
-            for project in {str(intent.payload["project"]) for intent in waiting}
+            project: (endpoints.get(tx, project).table, endpoints.known_hold(tx, project)) for project in projects
         }
-    for project, table in tables.items():
+    for project, (table, hold) in tables.items():
         mine = [intent for intent in waiting if intent.payload["project"] == project]
         try:
-            _push(folder, table)
+            _push(folder, table, hold)
+        except Held as news:
+            with store.begin() as tx:
+                endpoints.import_hold(tx, project, news.table)
+            continue
         except Unavailable as problem:
             with store.begin() as tx:
                 for intent in mine:
@@ -48,20 +60,32 @@ def deliver(store: Store, folder: StateFolder, clock: Clock) -> bool:
     return bool(waiting)
 
 
-def _push(folder: StateFolder, table: RouteTable) -> None:
+def _push(folder: StateFolder, table: RouteTable, hold: int | None) -> None:
+    """To the file, then to every server; one that fails does not keep the others waiting for theirs."""
     write_routes(folder.routes, table)
+    failures: list[Unavailable] = []
     for path in serving_sockets(folder):
-        message = {"op": "route", "table": encode(table)}
         try:
-            ask(path, message, timeout=PUSH_SECONDS)
-        except Unavailable:
-            status = ask(path, {"op": "status"}, timeout=PUSH_SECONDS)
-            if int(status["epoch"]) >= table.epoch:
-                continue  # it is further already; the next round of reconciling reads why
-            if not status.get("hold"):
-                raise
-            # A person's hold that control has imported: this newer table was decided knowing it.
+            _push_to(path, table, hold)
+        except Unavailable as problem:
+            failures.append(problem)
+    if failures:
+        raise failures[0]
+
+
+def _push_to(path: Path, table: RouteTable, hold: int | None) -> None:
+    message = {"op": "route", "table": encode(table)}
+    try:
+        ask(path, message, timeout=PUSH_SECONDS)
+    except Unavailable:
+        status = ask(path, {"op": "status"}, timeout=PUSH_SECONDS)
+        theirs = status.get("table")
+        if status.get("hold") and theirs and int(status["epoch"]) != hold:
+            raise Held(decode(theirs)) from None
+        if status.get("hold"):
             ask(path, {**message, "over_hold": status["epoch"]}, timeout=PUSH_SECONDS)
+        elif theirs is None or decode(theirs) != table:
+            raise
 
 
 def write_routes(path: Path, table: RouteTable) -> None:
@@ -93,18 +117,18 @@ def _alive(path: Path) -> bool:
 def reconcile(store: Store, folder: StateFolder, project: str) -> None:
     """Find processes that lag behind or that a person has overridden; push to the first, import from the second."""
     with store.read() as tx:
-        table = endpoints.get(tx, project).table
+        table, hold = endpoints.get(tx, project).table, endpoints.known_hold(tx, project)
     for path in serving_sockets(folder):
         try:
             status = ask(path, {"op": "status"}, timeout=PUSH_SECONDS)
         except Unavailable:
             continue  # it is starting or stopping; the next round sees
         theirs = status.get("table")
-        if theirs and theirs.get("hold") and int(theirs["epoch"]) > table.epoch:
+        if theirs and theirs.get("hold") and int(theirs["epoch"]) != hold:
             with store.begin() as tx:
                 endpoints.import_hold(tx, project, decode(theirs))
         elif int(status.get("epoch", 0)) < table.epoch:
             with store.begin() as tx:
-                outbox.put(
-                    tx, "route", f"route/{project}/{table.epoch}/again/{tx.wall.timestamp():.0f}", {"project": project}
-                )
+                if not outbox.count_open(tx, ("route",)):
+                    again = f"route/{project}/{table.epoch}/again/{tx.wall.timestamp():.0f}"
+                    outbox.put(tx, "route", again, {"project": project, "epoch": table.epoch})

@@ -135,7 +135,10 @@ class LocalServices:
             gate = rows.first(
                 tx, Gate, tables.gates.c.project == self._project, tables.gates.c.version == version, newest=True
             )
-            vouched = gate is not None and gate.verdict == "pass"
+            box = tables.releases
+            last = rows.first(tx, Release, box.c.project == self._project, box.c.version == version, newest=True)
+            sent_back = last is not None and last.state is ReleaseState.rolled_back
+            vouched = gate is not None and gate.verdict == "pass" and not sent_back
             release = releases.request(tx, self._project, version, vouched=vouched, actor=actor, reason=reason)
         self._wake()
         return release
@@ -201,6 +204,10 @@ class LocalServices:
                 return reasons.Why(ref, "run", f"{ref} {run.state}: {run.error or run.reason}", found)
             if noun == "release":
                 return reasons.of_release(tx, rows.get(tx, Release, ref))
+            if noun == "incident":
+                incident = rows.get(tx, Incident, ref)
+                found = tuple(reasons.of_version(tx, self._project, incident.version))
+                return reasons.Why(ref, "incident", f"{ref} is {incident.state}: {incident.reason}", found)
             if noun == "gate":
                 return reasons.of_gate(tx, rows.get(tx, Gate, ref))
             return self._why_prediction(tx, ref)

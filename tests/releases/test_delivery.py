@@ -1,0 +1,148 @@
+"""Route tables reach every server; what a person set on a server is imported, never overwritten unheard."""
+
+import contextlib
+import json
+import socket
+import threading
+from dataclasses import replace
+
+import pytest
+
+from trueline.clock import ManualClock
+from trueline.control import endpoints
+from trueline.domain.routes import Arm, Route, RouteTable, decode, encode, loads
+from trueline.releases import delivery
+from trueline.settings import StateFolder
+from trueline.store import outbox
+from trueline.store.engine import open_sqlite
+
+
+class Server:
+    """A serving process's admin socket with its rules: epochs only grow, and a hold needs to be named to be ended."""
+
+    def __init__(self, path, table):
+        self.table = table
+        path.unlink(missing_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(str(path))
+        self._socket.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                channel, _ = self._socket.accept()
+            except OSError:
+                return
+            with channel, channel.makefile("rwb") as stream:
+                answer = self.answer(json.loads(stream.readline()))
+                stream.write(json.dumps(answer).encode() + b"\n")
+
+    def answer(self, asked):
+        if asked["op"] != "route":
+            return {"ok": True, "epoch": self.table.epoch, "hold": self.table.hold, "table": encode(self.table)}
+        table = decode(asked["table"])
+        ends_hold = table.hold or asked.get("over_hold") == self.table.epoch
+        if table != self.table and (table.epoch <= self.table.epoch or (self.table.hold and not ends_hold)):
+            return {"ok": False, "error": "an older table, or held"}
+        self.table = table
+        return {"ok": True, "epoch": table.epoch}
+
+    def close(self):
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+def table(epoch, version, *, hold=False):
+    return RouteTable(epoch, "p", (Route(version, Arm.champion, 1.0, "/m", "d"),), hold=hold)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return StateFolder(tmp_path / "state").create()
+
+
+@pytest.fixture
+def store(folder):
+    opened = open_sqlite(folder.database, ManualClock())
+    with opened.begin() as tx:
+        endpoints.crown(tx, "p", 1)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def server(folder):
+    made = Server(folder.socket("serve-r0"), table(1, 1))
+    yield made
+    with contextlib.suppress(OSError):
+        made.close()
+
+
+def want(store, wanted):
+    """What a controller's move leaves: the table in its row, and the intent to deliver it."""
+    with store.begin() as tx:
+        box = endpoints.tables.endpoints
+        tx.execute(endpoints.update(box).where(box.c.project == "p").values(epoch=wanted.epoch, routes=encode(wanted)))
+        outbox.put(tx, "route", f"route/p/{wanted.epoch}", {"project": "p", "epoch": wanted.epoch})
+
+
+def settle(store, folder):
+    for _ in range(4):
+        delivery.deliver(store, folder, ManualClock())
+    with store.read() as tx:
+        return endpoints.get(tx, "p"), outbox.count_open(tx, ("route",))
+
+
+def test_a_table_is_pushed_acknowledged_and_kept_for_restarts(store, folder, server):
+    want(store, table(2, 7))
+    endpoint, open_intents = settle(store, folder)
+    assert server.table == table(2, 7)
+    assert (endpoint.acknowledged, open_intents) == (2, 0)
+    assert loads(folder.routes.read_text()) == table(2, 7)
+
+
+def test_without_any_server_the_file_is_the_delivery(store, folder):
+    want(store, table(2, 7))
+    endpoint, open_intents = settle(store, folder)
+    assert (endpoint.acknowledged, open_intents) == (2, 0)
+
+
+@pytest.mark.parametrize("epoch", [2, 3, 5])
+def test_a_hold_that_control_has_not_heard_of_wins_over_the_table_it_had_decided(store, folder, server, epoch):
+    server.table = table(2, 1, hold=True)
+    want(store, table(epoch, 7))
+    endpoint, open_intents = settle(store, folder)
+    assert server.table.hold
+    assert [route.version for route in server.table.routes] == [1]
+    assert (endpoint.table.hold, endpoint.champion, open_intents) == (True, 1, 0)
+    assert endpoint.table == server.table
+
+
+def test_a_later_decision_that_knows_the_hold_ends_it(store, folder, server):
+    server.table = table(2, 1, hold=True)
+    delivery.reconcile(store, folder, "p")
+    with store.begin() as tx:
+        held = endpoints.get(tx, "p").table
+        endpoints.lift_hold(tx, "p")
+    want(store, replace(table(held.epoch + 1, 7)))
+    endpoint, open_intents = settle(store, folder)
+    assert [route.version for route in server.table.routes] == [7]
+    assert not server.table.hold
+    assert (endpoint.table.hold, open_intents) == (False, 0)
+
+
+def test_a_server_that_lags_behind_is_pushed_again(store, folder, server):
+    want(store, table(2, 7))
+    settle(store, folder)
+    server.table = table(1, 1)
+    delivery.reconcile(store, folder, "p")
+    settle(store, folder)
+    assert server.table == table(2, 7)
+
+
+def test_a_socket_that_a_dead_server_left_does_not_count(store, folder, server):
+    server.close()
+    want(store, table(2, 7))
+    endpoint, open_intents = settle(store, folder)
+    assert (endpoint.acknowledged, open_intents) == (2, 0)
