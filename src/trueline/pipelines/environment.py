@@ -7,6 +7,7 @@ import re
 import sys
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 
@@ -22,10 +23,17 @@ def environment(threads: int) -> dict[str, Any]:
 
 @cache  # a process keeps the modules it has imported, whatever is installed meanwhile
 def installed() -> dict[str, str]:
-    """Version by normalised name, in name order."""
-    found = {
-        re.sub(r"[-_.]+", "-", name).lower(): one.version
-        for one in metadata.distributions()
-        if (name := one.metadata["Name"])
-    }
+    """Version by normalised name, in name order.
+
+    A wheel's folder is named after both (`numpy-2.4.6.dist-info`), so 150 metadata files need not be parsed; what was
+    installed in another way is asked.
+    """
+    found: dict[str, str] = {}
+    for one in metadata.distributions():
+        folder = Path(str(getattr(one, "_path", "")))
+        name, _, version = folder.stem.rpartition("-")
+        if folder.suffix != ".dist-info" or not name:
+            name, version = one.metadata["Name"] or "", one.version
+        if name:
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
     return dict(sorted(found.items()))
