@@ -108,14 +108,16 @@ def step(context: Context) -> Round:
     with context.store.read() as tx:
         news = _new_blocks(tx, live)
     now = context.clock.now()
-    if (
-        kept_of(live)
-        and not news
-        and (journal is None or not journal.records)
-        and _decide(live, policy, now).verdict is Act.wait
-    ):
+    kept = kept_of(live)
+    nothing_new = kept is not None and not news and (journal is None or not journal.records)
+    if nothing_new and _stays(_decide(live, policy, now), kept):
         return Round(busy=False, next_due=_next_look(live, policy, now))
     return _look(context, policy, live, journal)
+
+
+def _stays(decision: ReleaseDecision, kept: Kept | None) -> bool:
+    """Whether nothing is to be done: waiting, or held and said so already."""
+    return decision.verdict is Act.wait or (decision.verdict is Act.hold and kept is not None and kept.held)
 
 
 def _look(context: Context, policy: ReleasePolicy, seen: Release, journal: tail.Tail | None) -> Round:
