@@ -45,7 +45,7 @@ def packaged(tmp_path_factory):
     target = values @ np.array([2.0, 1.0])
     made = {}
     for version, estimator in ((1, LinearRegression()), (2, LinearRegression()), (3, KernelRidge())):
-        estimator.fit(rows.to_pandas(), target * version)
+        estimator.fit(rows, target * version)
         made[version] = build.package(
             estimator,
             rows=rows,

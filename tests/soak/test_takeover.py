@@ -36,6 +36,7 @@ def claim(context, owner):
             tables.blocks,
             BLOCKS,
             BlockEvent.claim,
+            project="drifting",
             waiting=BlockState.due,
             busy=BlockState.evaluating,
             owner=owner,

@@ -29,7 +29,8 @@ def floor_to_float32(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
     """
     with np.errstate(over="ignore"):
         nearest = thresholds.astype(np.float32)
-    return np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest).astype(np.float32)
+        below = np.nextafter(nearest, np.float32(-np.inf))  # of the lowest finite value that is minus infinity
+    return np.where(nearest > thresholds, below, nearest).astype(np.float32)
 
 
 @dataclass
