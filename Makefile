@@ -7,7 +7,7 @@ MARKS ?=
 .PHONY: demo test lint bench clean
 
 demo: $(VENV)/.demo
-	$(BIN)/trueline demo $(ARGS)
+	@$(BIN)/trueline demo $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(MARKS)
@@ -22,15 +22,15 @@ bench: $(VENV)/.dev
 	$(BIN)/python bench/run.py $(ARGS)
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]'
-	touch $@
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
-	touch $@ $(VENV)/.demo
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
+	@touch $@ $(VENV)/.demo
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
