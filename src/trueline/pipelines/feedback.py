@@ -16,9 +16,10 @@ from trueline.data.datasets import Written
 from trueline.data.labels import resolve
 from trueline.data.predictions import features
 from trueline.data.tables import Tables
-from trueline.domain.contracts import Contract, Kind, Role
+from trueline.domain.contracts import Column, Contract, Kind, Role
 from trueline.domain.releases import Release
 from trueline.domain.routes import Arm
+from trueline.errors import InvalidData
 from trueline.store import meta
 from trueline.store import rows as stored
 from trueline.store import tables as stored_tables
@@ -65,9 +66,7 @@ def rows_of(predictions: pl.DataFrame, labels: pl.DataFrame, contract: Contract)
     target = contract.target
     columns = tuple(column for column in contract.columns if column is not target)
     found = features(joined, columns)
-    label = joined["_label"]
-    if target.kind is Kind.boolean:
-        label = label != 0
+    label = _in_words(joined["_label"], target)
     rows = found.with_columns(label.alias(target.name))
     for column in contract.of(Role.time):
         event = pl.Series(
@@ -75,3 +74,18 @@ def rows_of(predictions: pl.DataFrame, labels: pl.DataFrame, contract: Contract)
         )
         rows = rows.with_columns(pl.coalesce(pl.col(column.name), event).alias(column.name))
     return rows
+
+
+def _in_words(label: pl.Series, target: Column) -> pl.Series:
+    """Labels are told as numbers; a target of two texts gets the later in order for 1, as scikit-learn orders classes."""
+    if target.kind is Kind.boolean:
+        return label != 0
+    if target.kind is not Kind.string or label.is_empty():
+        return label
+    names = sorted(target.categories or ())
+    if len(names) != 2:
+        raise InvalidData(
+            f"labels are numbers, and the target '{target.name}' has {len(names) or 'no'} known texts; "
+            "give it the two that mean 0 and 1 as categories in contract.yaml"
+        )
+    return pl.select(pl.when(label >= 0.5).then(pl.lit(names[1])).otherwise(pl.lit(names[0]))).to_series()
