@@ -19,6 +19,7 @@ from trueline.releases.decide import (
     ReleasePolicy,
     Split,
     Stage,
+    _relative,
     decide_release,
 )
 from trueline.stats.arms import Arms, ArmsDesign, observe
@@ -265,3 +266,9 @@ def test_a_canary_that_loses_half_more_is_sent_back_though_it_makes_no_errors():
     slow = replace(QUICK, beta=1e-9)  # so that loss has the time to speak
     rng = np.random.default_rng(4)
     assert all(_release(rng, slow, base=0.0, ratio=1.0, loss_ratio=1.6) is Act.roll_back for _ in range(15))
+
+
+def test_a_champion_without_measurable_loss_gives_a_sentence_not_a_division_by_zero():
+    harm = tuple(8.0 for _ in Arms().harm)
+    assert _relative(Arms(1, 2, 0.0, 5e-324, harm, harm)) == 0.0
+    assert _relative(Arms(1, 2, 0.2, 0.2, harm, harm)) == pytest.approx(1.0)

@@ -263,9 +263,10 @@ def _shown(stage: Stage, evidence: ReleaseEvidence, policy: ReleasePolicy, part:
 
 
 def _relative(arms: Arms) -> float:
-    if not (arms.canary and arms.champion and arms.champion_loss):
-        return 0.0
-    return (arms.canary_loss / arms.canary) / (arms.champion_loss / arms.champion) - 1
+    usual = arms.champion_loss / arms.champion if arms.champion else 0.0
+    if not arms.canary or usual == 0:
+        return 0.0  # nothing to be relative to (a tiny sum of losses may underflow to a mean of zero)
+    return arms.canary_loss / arms.canary / usual - 1
 
 
 def _odds(log_wealth: float) -> str:
