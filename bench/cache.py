@@ -1,7 +1,6 @@
-"""noop-pipeline, as far as it exists: deciding whether a training is cached: the code closure of ten modules, the environment, and the key.
+"""noop-pipeline, the decision: whether a training is cached, from the code of ten modules, the environment, and the key.
 
-Each decision is the first one in a fresh process, as in a command. A pipeline of ten steps does not exist yet; its whole
-cold run is not measured.
+Each decision is the first one in a fresh process, as in a command. `pipeline.py` measures a run of ten cached steps.
 """
 
 from __future__ import annotations

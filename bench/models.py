@@ -31,6 +31,7 @@ from sklearn.tree import DecisionTreeRegressor
 from trueline.domain.contracts import Column, Contract, Kind, Role
 from trueline.packaging import build, manifest, native
 from trueline.packaging.build import Packaged
+from trueline.storage import trees
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 NAMES = [f"f{number:02d}" for number in range(30)]
@@ -142,7 +143,7 @@ class Boosting:
         folder.mkdir()
         trusted = native.write(self.estimator, folder / f"model.{manifest.SKOPS}")
         manifest.write(folder, replace(page, kind=manifest.SKOPS, layout=native.PLAIN, trusted=trusted))
-        return replace(self.onnx, folder=folder, kind=manifest.SKOPS, digest=manifest.digest(folder))
+        return replace(self.onnx, folder=folder, kind=manifest.SKOPS, digest=trees.digest(folder))
 
 
 def boosting(folder: Path, *, quick: bool) -> Boosting:

@@ -28,7 +28,7 @@ from trueline.releases import delivery
 from trueline.settings import StateFolder
 from trueline.sockets import ask
 from trueline.store import moves, tables
-from trueline.store.engine import Store, open_sqlite
+from trueline.store.engine import Store, open_store
 
 PROJECT = "bench"
 REPLICAS = ("r0", "r1")
@@ -51,7 +51,7 @@ def measure(*, quick: bool) -> Iterator[Figure]:
 def rolled_back(root: Path, model: Boosting, *, times: int) -> tuple[list[float], int, int]:
     """Wall seconds of each rollback, requests answered and failed meanwhile."""
     state = StateFolder(root).create()
-    store = open_sqlite(state.database, SystemClock())
+    store = open_store(state.database, SystemClock())
     for version in (1, 2):
         state.run(f"run-{version}").mkdir(parents=True)
         _register(store, version, model.again(state.run(f"run-{version}") / "model"))
@@ -106,7 +106,7 @@ def _route_to(store: Store, state: StateFolder, version: int) -> float:
     with store.begin() as tx:
         endpoints.crown(tx, PROJECT, version)
         epoch = endpoints.route(tx, PROJECT, state, None, actor=PROJECT, reason="rolled back")
-    assert delivery.deliver(store, state, SystemClock())
+    assert delivery.deliver(store, state, PROJECT)
     took = time.perf_counter() - started
     with store.read() as tx:
         assert endpoints.get(tx, PROJECT).acknowledged == epoch

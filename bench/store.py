@@ -13,7 +13,7 @@ from figures import Figure, number, tell
 from trueline.clock import SystemClock
 from trueline.domain.versions import VERSIONS, VersionEvent
 from trueline.store import moves, tables
-from trueline.store.engine import Store, open_sqlite
+from trueline.store.engine import Store, open_store
 
 VERSION = "bench/1"
 UPDATE = "UPDATE versions SET state = ? WHERE id = ? AND state = ?"
@@ -27,7 +27,7 @@ def measure(*, quick: bool) -> Iterator[Figure]:
     count = 50 if quick else 2_000
     with tempfile.TemporaryDirectory(prefix="trueline-bench-") as name:
         path = Path(name) / "control.db"
-        store = open_sqlite(path, SystemClock())
+        store = open_store(path, SystemClock())
         _a_version(store)
         bare = sqlite3.connect(path, isolation_level=None)
         bare.execute("PRAGMA synchronous=NORMAL")

@@ -95,6 +95,14 @@ class Unavailable(TruelineError):
     exit_code = 6
 
 
+class NotRecorded(Unavailable):
+    """The journal could not take a batch (a full disk, most likely), or only its first `kept` records."""
+
+    def __init__(self, sentence: str, *, kept: int = 0) -> None:
+        super().__init__(sentence)
+        self.kept = kept
+
+
 class GateFailed(TruelineError):
     """A gate said fail."""
 

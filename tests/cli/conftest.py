@@ -37,8 +37,9 @@ class Working(InMemoryServices):
 
 @pytest.fixture(autouse=True)
 def _quiet_surroundings(tmp_path, monkeypatch):
-    for name in (ADDRESS, tokens.VARIABLE, "TRUELINE_PROJECT", "TRUELINE_STATE", "FORCE_COLOR"):
+    for name in (ADDRESS, tokens.VARIABLE, "TRUELINE_PROJECT", "TRUELINE_STATE", "TRUELINE_TARGET", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ".config"))
     monkeypatch.chdir(tmp_path)
 
 
@@ -57,7 +58,7 @@ def trueline(capfd):
 @pytest.fixture
 def project(tmp_path):
     path = tmp_path / "trueline.yaml"
-    path.write_text("version: 1\n")
+    path.write_text("version: 1\nproject: homes\ndata: {source: homes.csv, target: price}\ntrain: model.py:fit\n")
     return path
 
 
@@ -84,7 +85,8 @@ def unserved(project, state, monkeypatch):
     """A project on which no server runs: its services live in the command's own process."""
     services = InMemoryServices()
 
-    def local(project_file, folder):
+    def local(project_file, folder, target=None):
+        assert target is None
         assert project_file.samefile(project)
         assert folder.root.absolute() == state.root
         return Client(InProcessTransport(services))

@@ -12,6 +12,7 @@ import pytest
 from trueline.cli.up import children, choose
 from trueline.client import Client, servers
 from trueline.errors import Unavailable
+from trueline.settings import StateFolder
 
 CONTROL = """
 import signal, sys, threading
@@ -167,8 +168,23 @@ def test_the_children_are_told_where_and_when():
     assert specs["ship"].wave > max(spec.wave for name, spec in specs.items() if name != "ship")
 
 
+def test_the_shipper_is_told_where_the_tables_are():
+    ports = [1, 2]
+    (ship, *others) = children("/s", "/p.yaml", "127.0.0.1", ports, storage="s3://bucket/p", replay=False)
+    assert ship.command[-2:] == ("--storage", "s3://bucket/p")
+    assert not any("--storage" in other.command for other in others)
+
+
 def test_a_foreign_address_is_one_sentence():
     with pytest.raises(Unavailable, match=r"port 0 on 192\.0\.2\.1"):
         choose("192.0.2.1", 0)
     with pytest.raises(Unavailable, match="not an address of this machine"):
         choose("no.such.host.invalid", 0)
+
+
+def test_machines_that_share_rows_or_tables_name_their_servers_apart(tmp_path):
+    one, other, grown = (StateFolder(tmp_path / name).create() for name in ("one", "other", "grown"))
+    grown.journal("r0").mkdir()
+    assert [state.replica(shared=False) for state in (one, other, grown)] == ["r0"] * 3
+    assert one.replica(shared=True) == one.replica(shared=True) != other.replica(shared=True) != "r0"
+    assert grown.replica(shared=True) == "r0"  # its journal goes by that name

@@ -8,7 +8,7 @@ from trueline.control.releases import Scene
 from trueline.domain.runs import RUNS, Purpose, RunEvent, RunState
 from trueline.settings import StateFolder
 from trueline.store import moves, tables
-from trueline.store.engine import open_sqlite
+from trueline.store.engine import open_store
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ def clock():
 
 
 @pytest.fixture
-def store(tmp_path, clock):
-    opened = open_sqlite(tmp_path / "control.db", clock)
+def store(database, clock):
+    opened = open_store(database, clock)
     yield opened
     opened.close()
 

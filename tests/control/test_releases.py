@@ -105,7 +105,7 @@ def test_the_first_release_gets_all_traffic_and_a_route_intent(store, scene, tra
     promoted(store, scene, version)
     assert routes(store) == {version: (Arm.champion, 1.0)}
     with store.read() as tx:
-        assert [intent.payload["epoch"] for intent in outbox.pending(tx, ("route",))] == [1]
+        assert [intent.payload["epoch"] for intent in outbox.pending(tx, "p", ("route",))] == [1]
 
 
 def test_a_canary_shares_traffic_is_widened_and_rolled_back(store, scene, trained, clock):
@@ -130,7 +130,7 @@ def test_a_canary_shares_traffic_is_widened_and_rolled_back(store, scene, traine
     assert routes(store) == {first: (Arm.champion, 1.0)}
     clock.advance(timedelta(milliseconds=40))
     with store.begin() as tx:
-        releases.acknowledged(tx, "p", endpoints.get(tx, "p").table.epoch, tx.wall)
+        releases.acknowledged(tx, "p", endpoints.get(tx, "p").table.epoch)
     assert newest_release(store).rollback_ms == 40.0
     with store.read() as tx:
         kinds = [event.kind for event in events.about(tx, "p", release.id)]

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -121,10 +122,22 @@ def test_feedback_is_added_once(dataset):
     assert flights(dataset.read(time="at")) == [f"F{number}" for number in range(9)]
 
 
-def test_of_two_rows_of_one_entity_the_earlier_counts(dataset):
+def test_of_two_rows_of_a_unique_entity_the_earlier_counts(dataset):
+    columns = (replace(one, unique=one.role is Role.entity) for one in CONTRACT.columns)
+    contract = replace(CONTRACT, columns=tuple(columns))
     later = served(3, 4).with_columns(pl.col("at") + timedelta(hours=1), pl.lit("other").alias(PREDICTION))
-    dataset.append_feedback(pl.concat([later, served(3, 4)]), contract=CONTRACT)
+    dataset.append_feedback(pl.concat([later, served(3, 4)]), contract=contract)
     assert dataset.read()[PREDICTION].to_list() == ["p-F3"]
+
+
+def test_an_entity_comes_again_at_another_time(dataset):
+    """A customer is asked about every month: each time is a row; asked twice about one moment, it is one."""
+    dataset.ingest_source(source(3, 4), contract=CONTRACT)
+    later = served(3, 4).with_columns(pl.col("at") + timedelta(hours=1), pl.lit("later").alias(PREDICTION))
+    twice = later.with_columns(pl.lit("twice").alias(PREDICTION))
+    written = dataset.append_feedback(pl.concat([served(3, 4), later, twice]), contract=CONTRACT)
+    assert written is not None
+    assert dataset.read(time="at").select("flight", PREDICTION).rows() == [("F3", None), ("F3", "later")]
 
 
 @pytest.mark.parametrize("contract", [WITHOUT_ENTITY, CONTRACT])

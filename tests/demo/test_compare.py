@@ -8,7 +8,7 @@ import pytest
 
 from trueline.demo import compare
 from trueline.demo.flights import Flights
-from trueline.demo.server import project_folder
+from trueline.demo.work import project_folder
 from trueline.errors import InvalidProject
 
 

@@ -13,8 +13,8 @@ from trueline.demo.flights import START, Flights
 from trueline.demo.ledger import Ledger
 from trueline.demo.loop import Replay
 from trueline.demo.planted import PLANS, Push
-from trueline.demo.wire import Wire
 from trueline.errors import TruelineError
+from trueline.replaying.wire import Wire
 
 END = datetime(2013, 3, 1, tzinfo=UTC)
 
@@ -85,7 +85,7 @@ def test_flights_of_the_same_minute_share_a_request_of_a_few_rows(drawn):
 
 
 def test_the_same_flights_make_the_same_requests(drawn):
-    first, second = ([loop.question(group) for group in loop.together(drawn.served)] for _ in range(2))
+    first, second = ([loop.question(group, loop.FEED) for group in loop.together(drawn.served)] for _ in range(2))
     assert first == second
     assert len({dict(request.headers)["X-Request-Id"] for request in first}) == len(first)
 

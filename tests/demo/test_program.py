@@ -8,25 +8,27 @@ import click
 import polars as pl
 import pytest
 
-from trueline.demo import program, server
+from trueline.demo import program, work
 from trueline.demo.flights import Flights
-from trueline.demo.server import PROJECT, Server, prepare, project_folder
+from trueline.demo.work import PROJECT, prepare, project_folder
 from trueline.errors import InvalidProject, Unavailable
 from trueline.projectfile import load
+from trueline.replaying import server
+from trueline.replaying.server import Server
 
 
 def test_the_work_folder_is_a_project_as_a_user_would_have_it(drawn: Flights, tmp_path: Path):
-    work = prepare(tmp_path / "work", drawn)
-    tmp_path = work.folder
+    made = prepare(tmp_path / "work", drawn)
+    tmp_path = made.folder
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*PROJECT, "data"])
     assert pl.read_parquet(tmp_path / "data" / "january.parquet").equals(drawn.january)
     project = load(tmp_path / "trueline.yaml")
     assert (project.name, project.train, project.data.entity) == ("flight-times", "model.py:fit", "flight_id")
-    assert work.state.root == tmp_path / ".trueline"
+    assert made.state.root == tmp_path / ".trueline"
 
 
 def test_a_package_without_the_project_says_where_to_run_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(server, "__file__", str(tmp_path / "a" / "b" / "c" / "server.py"))
+    monkeypatch.setattr(work, "__file__", str(tmp_path / "a" / "b" / "c" / "work.py"))
     with pytest.raises(InvalidProject, match="from a clone of the repository"):
         project_folder()
 

@@ -16,10 +16,10 @@ from trueline.demo.ledger import Ledger
 from trueline.demo.live import TOLD, Lines, Screen, line, sparkline, watcher
 from trueline.demo.planted import PLANS, Push
 from trueline.demo.summary import Stopped, Year
-from trueline.demo.svg import Chart, Line, Mark, Span, nice
 from trueline.web.api.events import EventView
 from trueline.web.api.incidents import IncidentView
 from trueline.web.api.staleness import AgeView, StalenessView
+from trueline.web.svg import Chart, Line, Mark, Span, nice
 
 VOID = {"meta", "br", "line", "rect", "circle", "polyline", "polygon", "path", "th"}
 

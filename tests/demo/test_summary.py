@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import msgspec
 import numpy as np
+import polars as pl
 import pytest
 
 from trueline.demo.flights import START, Flights
 from trueline.demo.ledger import Ledger
-from trueline.demo.planted import PLANS, Push
-from trueline.demo.summary import Stopped, Year, false_page
+from trueline.demo.planted import FEED, PLANS, Push
+from trueline.demo.program import sentences
+from trueline.demo.summary import AUTUMN, Stopped, Year, false_fault, false_page
 from trueline.web.api.events import EventView
 from trueline.web.api.incidents import IncidentView
 from trueline.web.api.releases import ReleaseView
@@ -98,3 +101,59 @@ def test_the_object_has_the_issues_keys_and_is_json(year):
 
 def test_a_year_too_short_for_the_summer_says_so_with_null(year):
     assert year.as_dict()["may_sep_mae"] == {"frozen": None, "monthly": None, "trueline": None}
+
+
+def fault(opened: datetime, feature: str = "distance", where: str = f"carrier={FEED.carrier}") -> IncidentView:
+    cause = {"feature": feature, "slice": where, "since": "2013-10-01", "until": "2013-10-15"}
+    return IncidentView(
+        id="incident-2", state="closed", version=2, reason="it broke", advice="upstream_fault", opened_at=opened,
+        closed_at=opened + timedelta(days=13), kind="upstream", cause=cause,
+    )  # fmt: skip
+
+
+def test_the_broken_feed_is_told_with_its_feature_slice_and_advice(year):
+    told = replace(year, incidents=[fault(FEED.since + timedelta(days=5))]).as_dict()
+    assert {name: told["upstream_fault"][name] for name in ("feature", "slice", "advice", "promoted_meanwhile")} == {
+        "feature": "distance", "slice": f"carrier={FEED.carrier}", "advice": "upstream_fault", "promoted_meanwhile": 0,
+    }  # fmt: skip
+    assert told["false_pages"] == 0
+    assert year.as_dict()["upstream_fault"] is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        fault(FEED.since + timedelta(days=5), feature="departs"),
+        fault(FEED.since + timedelta(days=5), where="dest=ATL"),
+        fault(FEED.since - timedelta(days=50)),
+    ],
+)
+def test_an_input_that_was_not_broken_is_a_false_page(year, wrong):
+    assert false_fault(wrong, FEED)
+    assert replace(year, incidents=[wrong]).false_pages() == 1
+
+
+@pytest.mark.parametrize(("version", "action"), [(1, "re_promote"), (3, "retrain")])
+def test_autumn_says_what_the_loop_did_and_why(year, version, action):
+    moved = AUTUMN + timedelta(days=20)
+    asked = event(5, "gate.create", moved - timedelta(days=2), ref="gate-9", version=version)
+    events = [*year.events, asked, event(6, "release.promote", moved, version=version)]
+    told = replace(year, events=events).autumn()
+    assert told == {"action": action, "version": version, "at": "2013-10-21T00:00:00Z", "reason": "because"}
+    assert year.autumn() is None
+
+
+def test_the_end_tells_the_fault_and_the_autumn(year):
+    moved = event(6, "release.promote", AUTUMN + timedelta(days=20), version=1)
+    told = replace(year, events=[*year.events, moved], incidents=[fault(FEED.since + timedelta(days=5))])
+    said = "\n".join(sentences(told))
+    assert f"Upstream fault: distance in carrier={FEED.carrier}, since 2013-10-01, found on 2013-10-06" in said
+    assert "Autumn, 2013-10-21: re_promote version 1." in said
+
+
+def test_the_planted_feed_is_the_same_for_every_policy(drawn):
+    feed = replace(FEED, carrier="B6", since=START, until=START + timedelta(days=2))
+    asked = [feed.row(flight)["distance"] for flight in drawn.served]
+    told = feed.flights(drawn).frame.filter(pl.col("scheduled") >= START)["distance"].to_list()
+    assert asked == told
+    assert sum(a != b.row["distance"] for a, b in zip(asked, drawn.served, strict=True)) == 8

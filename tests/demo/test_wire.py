@@ -5,9 +5,9 @@ import socket
 
 import pytest
 
-from trueline.demo import wire
-from trueline.demo.wire import Request, Wire
 from trueline.errors import Unavailable
+from trueline.replaying import wire
+from trueline.replaying.wire import Request, Wire
 
 
 def label(number: int) -> Request:

@@ -9,10 +9,11 @@ from trueline.domain.gates import GATES
 from trueline.domain.incidents import INCIDENTS
 from trueline.domain.releases import RELEASES, ReleaseEvent, ReleaseState
 from trueline.domain.runs import RUNS, RunEvent, RunState
+from trueline.domain.steps import STEPS
 from trueline.domain.versions import VERSIONS
 from trueline.errors import Conflict
 
-MACHINES = [BLOCKS, GATES, INCIDENTS, RELEASES, RUNS, VERSIONS]
+MACHINES = [BLOCKS, GATES, INCIDENTS, RELEASES, RUNS, STEPS, VERSIONS]
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.noun)
@@ -41,7 +42,7 @@ def test_the_sentence_names_what_would_be_possible():
 
 def test_a_final_state_says_so():
     with pytest.raises(Conflict, match="possible now: nothing: that state is final"):
-        RUNS.next(RunState.failed, RunEvent.claim)
+        RUNS.next(RunState.succeeded, RunEvent.claim)
 
 
 @given(st.lists(st.sampled_from(list(ReleaseEvent)), max_size=12))

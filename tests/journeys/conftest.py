@@ -13,8 +13,6 @@ sys.path.append(str(Path(__file__).parent))  # tests are not a package, and impo
 
 from journey import Desk
 
-from trueline.tracking.mlflow_store import MlflowTracking
-
 FOREIGN = ("TRUELINE_URL", "TRUELINE_TOKEN", "TRUELINE_PROJECT", "TRUELINE_STATE", "FORCE_COLOR")
 
 
@@ -24,14 +22,6 @@ def _quiet_surroundings():
         for name in FOREIGN:
             patch.delenv(name, raising=False)
         yield
-
-
-@pytest.fixture(scope="session")
-def empty_tracking(tmp_path_factory):
-    """MLflow's database without a run: its migrations take seconds, and need not for every project."""
-    path = tmp_path_factory.mktemp("tracking") / "mlflow.db"
-    MlflowTracking(path, path.parent / "mlartifacts").close()
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +37,7 @@ def new_desk(tmp_path_factory, request):
         if seeded:
             state = desks[-1].state
             state.root.mkdir()
-            shutil.copy(request.getfixturevalue("empty_tracking"), state.tracking_database)
+            shutil.copy(request.getfixturevalue("mlflow_database"), state.tracking_database)
         return desks[-1]
 
     before = Path.cwd()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trueline.monitoring.decide import Advice, Change, MonitorPolicy, MonitorState, advise, observe, reference
+from trueline.monitoring.earlier import EarlierReading
 from trueline.monitoring.rehearsal import RehearsalReading
 
 POLICY = MonitorPolicy(loss=0.1, blocks_per_false_alarm=60)
@@ -116,11 +117,26 @@ def test_incidents_alternate_and_state_survives_being_written_down(losses):
     json.dumps(asdict(state), allow_nan=False)
 
 
-@pytest.mark.parametrize(
-    ("pays", "stale", "advice"),
-    [(True, False, Advice.retrain), (False, True, Advice.retrain), (False, False, Advice.wait)],
+REHEARSED = RehearsalReading(
+    pays=False, champion_stale=False, freshness=1.0, champion=1.0, threshold=20.0, reason="it was tried"
 )
-def test_the_advice_is_what_the_rehearsal_says(pays, stale, advice):
-    found, reason = advise(RehearsalReading(pays, stale, 1.0, 1.0, 20.0, "it was tried"))
+BETTER = EarlierReading(3, 130.0, 120.0, serves=False, reason="version 3 loses 7% less")
+NONE_BETTER = EarlierReading(None, 2.0, 120.0, serves=False, reason="none")
+
+
+@pytest.mark.parametrize(
+    ("fault", "earlier", "rehearsed", "advice", "said"),
+    [
+        (None, None, None, Advice.wait, "no refit was rehearsed"),
+        (None, NONE_BETTER, REHEARSED, Advice.wait, "it was tried"),
+        (None, NONE_BETTER, replace(REHEARSED, pays=True), Advice.retrain, "it was tried"),
+        (None, NONE_BETTER, replace(REHEARSED, champion_stale=True), Advice.retrain, "it was tried"),
+        (None, BETTER, replace(REHEARSED, pays=True), Advice.re_promote, "version 3 loses 7% less"),
+        (None, replace(BETTER, serves=True), REHEARSED, Advice.wait, "not shown to help"),
+        ("distance broke", BETTER, replace(REHEARSED, pays=True), Advice.upstream_fault, "distance broke"),
+    ],
+)
+def test_the_advice_mends_the_input_first_then_goes_back_then_retrains(fault, earlier, rehearsed, advice, said):
+    found, reason = advise(fault, earlier, rehearsed)
     assert found is advice
-    assert "it was tried" in reason
+    assert said in reason

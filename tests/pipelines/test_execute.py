@@ -15,6 +15,7 @@ from trueline.packaging.executors import load
 from trueline.pipelines.execute import Trainer
 from trueline.pipelines.spec import TrainSpec, read_result, read_spec, write_spec
 from trueline.tracking import journal
+from trueline.tracking.entries import Metric, Param
 
 PREFIX = (
     "from sklearn.linear_model import LinearRegression, LogisticRegression\nimport os, sys, numpy as np, polars as pl\n"
@@ -36,7 +37,7 @@ def test_a_training_leaves_a_verified_model_its_metrics_and_its_reference(traine
     assert result.rows == 400
     assert result.summary["presence"] == {"wait": 1.0, "hour": 1.0, "carrier": 1.0}
     assert "fitting 400 rows" in (spec.folder / "log.txt").read_text()
-    assert journal.read(spec.folder)[0] == [journal.Param("rounds", "10")]
+    assert journal.read(spec.folder)[0] == [Param("rounds", "10")]
 
 
 def test_a_training_keeps_to_its_threads(trainer: Trainer, with_code: Any) -> None:
@@ -158,7 +159,7 @@ def test_what_training_code_logs_is_in_the_run_s_journal(trainer: Trainer, with_
     spec = with_code(body("from trueline.tracking.journal import log", "log('loss', 0.5)", "log('loss', 0.25)", GOOD))
     trainer.train(spec)
     entries, _ = journal.read(spec.folder)
-    assert [(one.name, one.value, one.step) for one in entries if isinstance(one, journal.Metric)] == [
+    assert [(one.name, one.value, one.step) for one in entries if isinstance(one, Metric)] == [
         ("loss", 0.5, 0),
         ("loss", 0.25, 1),
     ]
@@ -188,7 +189,7 @@ def test_when_the_worker_dies_its_training_dies_too(with_code: Any, tmp_path: Pa
     thread.start()
     with pipe.open() as alive:
         assert alive.read(8) == "training"
-        nursery = trainer._nursery
+        nursery = trainer.processes.nursery
         assert nursery is not None
         assert nursery.stdin is not None
         nursery.stdin.close()  # all that a killed worker's helper notices of it
@@ -200,9 +201,9 @@ def test_when_the_worker_dies_its_training_dies_too(with_code: Any, tmp_path: Pa
 def test_a_helper_that_was_killed_is_started_again(trainer: Trainer, with_code: Any) -> None:
     spec = with_code(body(GOOD))
     trainer.train(spec)
-    assert trainer._nursery is not None
-    trainer._nursery.kill()
-    trainer._nursery.wait()
+    assert trainer.processes.nursery is not None
+    trainer.processes.nursery.kill()
+    trainer.processes.nursery.wait()
     assert trainer.train(spec).kind == "onnx"
 
 
@@ -215,5 +216,5 @@ def test_a_spec_is_the_same_after_its_file(spec: TrainSpec) -> None:
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted on Linux")
 def test_trainings_are_forked_only_from_a_process_of_one_thread(trainer: Trainer, spec: TrainSpec) -> None:
     trainer.train(spec)
-    assert trainer._nursery is not None
-    assert len(list(Path(f"/proc/{trainer._nursery.pid}/task").iterdir())) == 1
+    assert trainer.processes.nursery is not None
+    assert len(list(Path(f"/proc/{trainer.processes.nursery.pid}/task").iterdir())) == 1

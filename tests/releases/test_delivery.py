@@ -14,7 +14,7 @@ from trueline.domain.routes import Arm, Route, RouteTable, decode, encode, loads
 from trueline.releases import delivery
 from trueline.settings import StateFolder
 from trueline.store import outbox
-from trueline.store.engine import open_sqlite
+from trueline.store.engine import open_store
 
 
 class Server:
@@ -63,8 +63,8 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def store(folder):
-    opened = open_sqlite(folder.database, ManualClock())
+def store(database):
+    opened = open_store(database, ManualClock())
     with opened.begin() as tx:
         endpoints.crown(tx, "p", 1)
     yield opened
@@ -84,14 +84,24 @@ def want(store, wanted):
     with store.begin() as tx:
         box = endpoints.tables.endpoints
         tx.execute(endpoints.update(box).where(box.c.project == "p").values(epoch=wanted.epoch, routes=encode(wanted)))
-        outbox.put(tx, "route", f"route/p/{wanted.epoch}", {"project": "p", "epoch": wanted.epoch})
+        outbox.put(tx, "p", "route", f"route/p/{wanted.epoch}", {"project": "p", "epoch": wanted.epoch})
 
 
 def settle(store, folder):
     for _ in range(4):
-        delivery.deliver(store, folder, ManualClock())
+        delivery.deliver(store, folder, "p")
     with store.read() as tx:
-        return endpoints.get(tx, "p"), outbox.count_open(tx, ("route",))
+        return endpoints.get(tx, "p"), outbox.count_open(tx, "p", ("route",))
+
+
+def test_a_table_whose_shadow_is_still_to_come_is_in_force_and_stays_to_be_completed(store, folder, server):
+    shadow = Route(8, Arm.shadow, 0.0, "/s", "d")
+    whole = replace(table(2, 7), routes=(*table(2, 7).routes, shadow))
+    want(store, whole)
+    delivery.deliver(store, folder, "p", lambda wanted: replace(wanted, routes=wanted.routes[:1]))
+    with store.read() as tx:
+        assert (endpoints.get(tx, "p").acknowledged, outbox.count_open(tx, "p", ("route",))) == (2, 1)
+    assert server.table == table(2, 7)
 
 
 def test_a_table_is_pushed_acknowledged_and_kept_for_restarts(store, folder, server):

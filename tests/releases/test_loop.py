@@ -18,16 +18,16 @@ from trueline.journal.segments import Writer
 from trueline.releases import loop
 from trueline.settings import StateFolder
 from trueline.store import moves, rows, tables
-from trueline.store.engine import open_sqlite
+from trueline.store.engine import open_store
 
 MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
-def context(tmp_path):
+def context(tmp_path, database):
     folder = StateFolder(tmp_path / "state").create()
     clock = ManualClock(datetime(2026, 1, 5, tzinfo=UTC))
-    store = open_sqlite(folder.database, clock)
+    store = open_store(database, clock)
     project = Project("p", Data("x.csv", "y"), "model.py:fit")
     yield Context(project, Path(tmp_path), folder, store, clock)
     store.close()

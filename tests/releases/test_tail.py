@@ -4,11 +4,11 @@ import pytest
 
 from trueline.clock import ManualClock
 from trueline.errors import Conflict
-from trueline.journal.records import CrashRecord, PredictionRecord
+from trueline.journal.records import CrashRecord, PredictionRecord, ShadowRecord
 from trueline.journal.segments import Writer
 from trueline.releases import tail
 from trueline.settings import StateFolder
-from trueline.store.engine import open_sqlite
+from trueline.store.engine import open_store
 
 
 def prediction(number, *, arm="canary", outcome="answered", release="release-1", unit=None, weight=0.5):
@@ -40,8 +40,8 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def store(folder):
-    opened = open_sqlite(folder.database, ManualClock())
+def store(database):
+    opened = open_store(database, ManualClock())
     yield opened
     opened.close()
 
@@ -54,10 +54,10 @@ def journal(folder):
 
 def observe(store, folder, *, sticky=False, keep=True):
     with store.read() as tx:
-        before = tail.cursors(tx)
+        before = tail.cursors(tx, "p")
     found = tail.read_tail(folder, before)
     with store.begin() as tx:
-        tail.take(tx, found)
+        tail.take(tx, "p", found)
         seen = tail.observations(tx, found, tail.Arms("release-1", 2, 1, 0.5), sticky=sticky)
         if not keep:
             raise KeyError("died before the commit")
@@ -83,12 +83,12 @@ def test_a_death_before_the_commit_reads_the_same_again_and_counts_it_once(store
 def test_two_readers_of_the_same_tail_count_it_once(store, folder, journal):
     journal.append([prediction(1)])
     with store.read() as tx:
-        before = tail.cursors(tx)
+        before = tail.cursors(tx, "p")
     first, second = tail.read_tail(folder, before), tail.read_tail(folder, before)
     with store.begin() as tx:
-        tail.take(tx, first)
+        tail.take(tx, "p", first)
     with pytest.raises(Conflict, match="changes nothing"), store.begin() as tx:
-        tail.take(tx, second)
+        tail.take(tx, "p", second)
 
 
 def test_pinned_requests_and_those_of_another_release_are_no_evidence(store, folder, journal):
@@ -114,8 +114,24 @@ def test_a_request_in_flight_at_a_death_is_a_bad_event_of_the_version_being_scor
 def test_skipping_takes_everything_without_a_look(store, folder, journal):
     journal.append([prediction(number) for number in range(50)])
     with store.read() as tx:
-        before = tail.cursors(tx)
+        before = tail.cursors(tx, "p")
     skipped = tail.skip(folder, before)
     with store.begin() as tx:
-        tail.take(tx, skipped)
+        tail.take(tx, "p", skipped)
     assert observe(store, folder) == []
+
+
+def test_what_it_scored_in_shadow_of_this_release_is_a_trial_of_its_own_rate():
+    def shadow(number, *, version=2, release="release-1", outcome="answered"):
+        return ShadowRecord(f"r0-1-{number}", number, number, version, release, outcome, 1, 1, [1.0], None)
+
+    records = (
+        shadow(1),
+        shadow(2, outcome="failed"),
+        shadow(3, version=1),  # the champion, beside a canary's answer
+        shadow(4, release="release-0"),
+        shadow(5, release=None),
+        prediction(6),
+    )
+    arms = tail.Arms("release-1", 2, 1, 0.5)
+    assert tail.trials(tail.Tail(records, {}, {}), arms) == (2, 1)

@@ -249,18 +249,21 @@ def test_one_bad_row_does_not_fail_the_requests_it_was_batched_with(serve):
     assert server.metric("trueline_inference_batch_size_sum") > 5, "they were one batch before they were five"
 
 
-def test_a_prediction_that_cannot_be_journalled_is_not_acknowledged(serve, monkeypatch):
+def test_a_prediction_that_cannot_be_journalled_is_answered_and_said_to_be_unrecorded(serve, monkeypatch):
     server = serve(wanted=table())
     journal = server.server.plane.journal
     with monkeypatch.context() as patch:
         patch.setattr("trueline.journal.segments.os.write", full_disk)
         reply = server.post("/predict", ROW)
         labels = server.post("/labels", {"prediction_id": "p", "value": 1})
-    assert reply.status == labels.status == 503
-    assert "made but not recorded" in reply.error
+    assert (reply.status, reply.json["prediction_ids"]) == (200, [None])
+    assert reply.headers["trueline-unrecorded"] == "the journal cannot be written"
+    assert labels.status == 503
     assert "No space left" in labels.error
     assert journal.bytes_written == 0
-    assert server.post("/predict", ROW).status == 200, "and when there is room again, all is well"
+    assert server.metric("trueline_unrecorded_total") == server.admin("status")["unrecorded"] == 1
+    recorded = server.post("/predict", ROW)
+    assert recorded.json["prediction_ids"] == [recorded.headers["trueline-request-id"] + "-0"], "with room all is well"
     assert len(server.records()) == 1
 
 

@@ -47,6 +47,15 @@ def test_the_same_table_again_is_acknowledged_again_and_an_older_one_is_not(serv
     assert server.post("/predict", ROW).json["version"] == 1
 
 
+def test_an_epoch_may_come_again_with_more_shadows_and_with_nothing_else(serve):
+    server = serve(TWO, only(1, 5))
+    more = table(epoch=5, routes=(route(1), route(2, Arm.shadow, 0.0)))
+    assert server.put(more) == {"ok": True, "epoch": 5}
+    assert routes.decode(server.admin("status")["table"]) == more
+    for other in (only(1, 5), table(epoch=5, routes=(route(3), route(2, Arm.shadow, 0.0), route(4, Arm.shadow, 0.0)))):
+        assert not server.put(other)["ok"]
+
+
 @pytest.mark.parametrize("bad", [route(9), route(1, digest="wrong")])
 def test_a_version_that_cannot_be_loaded_leaves_the_old_table_in_force(serve, bad):
     server = serve(TWO, only(2, 1))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from s3 import amazon, behind, storage  # noqa: F401  fixtures
 from trueline.settings import StateFolder
 
 sys.path.append(str(Path(__file__).parent))  # tests are not a package, and importlib mode adds no paths

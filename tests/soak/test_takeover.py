@@ -2,62 +2,18 @@
 
 import subprocess
 import sys
-from datetime import timedelta
 
 import pytest
 
-from trueline.control import blocks
-from trueline.domain.blocks import BLOCKS, BlockEvent, BlockState
-from trueline.processes.worker import inherit
 from trueline.sockets import Bell, dead
-from trueline.store import moves, tables
 from trueline.tracking.mlflow_store import MlflowTracking
-from trueline.wiring import open_context
 
 HOLD_A_BELL = "import sys, os, pathlib; from trueline.sockets import Bell; Bell(pathlib.Path(sys.argv[1])); os.kill(os.getpid(), 9)"
-
-
-@pytest.fixture
-def context(world):
-    opened = open_context(world.folder / "trueline.yaml")
-    yield opened
-    opened.store.close()
 
 
 def leave_a_bell(path):
     subprocess.run([sys.executable, "-c", HOLD_A_BELL, str(path)], check=False)
     assert path.exists()
-
-
-def claim(context, owner):
-    with context.store.begin() as tx:
-        return moves.claim(
-            tx,
-            tables.blocks,
-            BLOCKS,
-            BlockEvent.claim,
-            project="drifting",
-            waiting=BlockState.due,
-            busy=BlockState.evaluating,
-            owner=owner,
-            lease=timedelta(minutes=2),
-        )
-
-
-def test_a_killed_workers_work_is_taken_over_at_once_and_a_living_ones_is_not(context):
-    with context.store.begin() as tx:
-        for day in ("2024-03-01", "2024-03-02"):
-            blocks.make_due(tx, "drifting", day, tx.now)
-    killed, _ = claim(context, "worker-1")
-    claim(context, "worker-2")
-    leave_a_bell(context.folder.bell("worker-1"))
-    living = Bell(context.folder.bell("worker-2"))
-    assert claim(context, "worker-3") is None
-    inherit(context)
-    assert claim(context, "worker-3") == (killed, 2)
-    assert claim(context, "worker-3") is None
-    assert not context.folder.bell("worker-1").exists()
-    living.close()
 
 
 def test_only_a_bell_that_nobody_listens_to_is_dead(world):

@@ -1,7 +1,7 @@
 import pytest
 
 from trueline.clock import ManualClock
-from trueline.store.engine import open_sqlite
+from trueline.store.engine import open_store
 
 
 @pytest.fixture
@@ -10,7 +10,7 @@ def clock():
 
 
 @pytest.fixture
-def store(tmp_path, clock):
-    opened = open_sqlite(tmp_path / "control.db", clock)
+def store(database, clock):
+    opened = open_store(database, clock)
     yield opened
     opened.close()

@@ -4,13 +4,11 @@ import threading
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
 
 from trueline.domain.events import Event
 from trueline.domain.runs import RUNS, Purpose, Run, RunEvent, RunState
-from trueline.errors import Conflict, NotFound, Unavailable
+from trueline.errors import Conflict, NotFound
 from trueline.store import moves, outbox, rows, tables
-from trueline.store.engine import open_sqlite
 
 LEASE = timedelta(seconds=30)
 
@@ -146,42 +144,18 @@ def test_a_transaction_that_raises_leaves_nothing(store):
 
 def test_an_intent_is_kept_once_per_key_and_waits_longer_after_each_failure(store, clock):
     with store.begin() as tx:
-        outbox.put(tx, "route", "route/p/1", {"n": 1})
-        outbox.put(tx, "route", "route/p/1", {"n": 2})
+        outbox.put(tx, "p", "route", "route/p/1", {"n": 1})
+        outbox.put(tx, "p", "route", "route/p/1", {"n": 2})
     with store.begin() as tx:
-        (intent,) = outbox.pending(tx, ("route",))
+        (intent,) = outbox.pending(tx, "p", ("route",))
         assert intent.payload == {"n": 1}
         outbox.failed(tx, intent, "nobody there")
     with store.read() as tx:
-        assert outbox.pending(tx, ("route",)) == []
-        assert outbox.count_open(tx, ("route",)) == 1
+        assert outbox.pending(tx, "p", ("route",)) == []
+        assert outbox.count_open(tx, "p", ("route",)) == 1
     clock.advance(timedelta(seconds=1))
     with store.begin() as tx:
-        (intent,) = outbox.pending(tx, ("route",))
+        (intent,) = outbox.pending(tx, "p", ("route",))
         outbox.done(tx, intent)
     with store.read() as tx:
-        assert outbox.count_open(tx, ("route",)) == 0
-
-
-def test_a_schema_newer_than_the_program_is_refused_with_what_to_do(tmp_path, clock):
-    path = tmp_path / "control.db"
-    store = open_sqlite(path, clock)
-    with store.begin() as tx:
-        tx.connection.exec_driver_sql("update alembic_version set version_num = '9999'")
-    store.close()
-    with pytest.raises(Unavailable, match="newer than this trueline knows"):
-        open_sqlite(path, clock)
-
-
-def test_a_database_that_cannot_be_opened_is_one_sentence(tmp_path, clock):
-    (tmp_path / "control.db").mkdir()
-    with pytest.raises(Unavailable, match="cannot be used now"):
-        open_sqlite(tmp_path / "control.db", clock)
-
-
-def test_the_migrations_give_the_tables_of_the_code(store):
-    with store.read() as tx:
-        names = {row[0] for row in tx.execute(select(tables.meta.metadata.tables["meta"].c.key)).all()}
-        assert names == set()
-        found = {row[0] for row in tx.connection.exec_driver_sql("select name from sqlite_master where type = 'table'")}
-    assert set(tables.metadata.tables) <= found
+        assert outbox.count_open(tx, "p", ("route",)) == 0

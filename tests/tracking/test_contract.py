@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
 
 import pytest
+from readers import MemoryReader, MlflowReader, Reader
 
 from trueline.errors import NotFound
+from trueline.tracking import journal
+from trueline.tracking.entries import Ended, Entry, Input, Metric, Model, Nested, Tag, encode
 from trueline.tracking.journal import Journal
 from trueline.tracking.memory import MemoryTracking
 from trueline.tracking.mlflow_store import MlflowTracking
@@ -23,108 +26,24 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy i
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class Reader(Protocol):
-    """Reads back what a tracker was told, by other means than the tracker."""
-
-    def run(self, run_id: str) -> dict[str, Any]: ...
-    def runs(self) -> int: ...
-    def history(self, run_id: str, name: str) -> list[tuple[int, float]]: ...
-    def versions(self, model: str) -> list[int]: ...
-    def alias(self, model: str, alias: str) -> int | None: ...
+REAL = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
-class MemoryReader:
-    def __init__(self, tracking: MemoryTracking) -> None:
-        self.tracking = tracking
-
-    def run(self, run_id: str) -> dict[str, Any]:
-        kept = self.tracking.runs[run_id]
-        last = {name: values[-1][1] for name, values in kept.metrics.items()}
-        return {
-            "status": kept.status,
-            "params": kept.params,
-            "metrics": last,
-            "tags": kept.tags,
-            "files": set(kept.files),
-        }
-
-    def runs(self) -> int:
-        return len(self.tracking.runs)
-
-    def history(self, run_id: str, name: str) -> list[tuple[int, float]]:
-        return self.tracking.runs[run_id].metrics[name]
-
-    def versions(self, model: str) -> list[int]:
-        return sorted(number for name, number in self.tracking.versions if name == model)
-
-    def alias(self, model: str, alias: str) -> int | None:
-        return self.tracking.aliases.get((model, alias))
-
-
-class MlflowReader:
-    """The real client, on the same file."""
-
-    def __init__(self, database: Path) -> None:
-        from mlflow import MlflowClient
-
-        self.client = MlflowClient(f"sqlite:///{database}")
-
-    def _runs(self) -> list[Any]:
-        return list(self.client.search_runs([one.experiment_id for one in self.client.search_experiments()]))
-
-    def _found(self, run_id: str) -> Any:
-        (found,) = [one for one in self._runs() if one.data.tags["trueline.run_id"] == run_id]
-        return found
-
-    def run(self, run_id: str) -> dict[str, Any]:
-        found = self._found(run_id)
-        own = {name: value for name, value in found.data.tags.items() if not name.startswith(("trueline.", "mlflow."))}
-        return {
-            "status": found.info.status,
-            "params": found.data.params,
-            "metrics": found.data.metrics,
-            "tags": own,
-            "files": {one.path for one in self.client.list_artifacts(found.info.run_id)},
-        }
-
-    def runs(self) -> int:
-        return len(self._runs())
-
-    def history(self, run_id: str, name: str) -> list[tuple[int, float]]:
-        found = self.client.get_metric_history(self._found(run_id).info.run_id, name)
-        return sorted((one.step, one.value) for one in found)
-
-    def versions(self, model: str) -> list[int]:
-        return sorted(
-            int(one.tags["trueline.version"]) for one in self.client.search_model_versions(f"name = '{model}'")
-        )
-
-    def alias(self, model: str, alias: str) -> int | None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return int(self.client.get_model_version_by_alias(model, alias).tags["trueline.version"])
-        except MlflowException:
-            return None
-
-
-@pytest.fixture(scope="session")
-def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database as its migrations leave it: made once, copied for each test."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    MlflowTracking(folder / "mlflow.db", folder / "artifacts").close()
-    return folder / "mlflow.db"
-
-
-@pytest.fixture(params=["memory", "mlflow"])
-def told(request: pytest.FixtureRequest, tmp_path: Path, fresh_database: Path) -> Iterator[tuple[Tracking, Reader]]:
+@pytest.fixture(params=["memory", "mlflow", pytest.param("server", marks=REAL)])
+def told(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Tracking, Reader]]:
     if request.param == "memory":
         memory = MemoryTracking()
         yield memory, MemoryReader(memory)
         return
-    shutil.copy(fresh_database, tmp_path / "mlflow.db")
-    tracking = MlflowTracking(tmp_path / "mlflow.db", tmp_path / "artifacts")
-    yield tracking, MlflowReader(tmp_path / "mlflow.db")
+    if request.param == "mlflow":
+        shutil.copy(request.getfixturevalue("mlflow_database"), tmp_path / "mlflow.db")
+        tracking = MlflowTracking(tmp_path / "mlflow.db", tmp_path / "artifacts")
+        yield tracking, MlflowReader(f"sqlite:///{tmp_path}/mlflow.db")
+    else:
+        url = request.getfixturevalue("mlflow_server").url
+        deployment = uuid.uuid4().hex  # tests share the server as teams do
+        tracking = MlflowTracking(url, tmp_path / "artifacts", deployment)
+        yield tracking, MlflowReader(url, deployment)
     tracking.close()
 
 
@@ -149,6 +68,21 @@ def run(tmp_path: Path) -> TrackedRun:
         tags={"reason": "weekly"},
         folder=folder,
     )
+
+
+def say(run: TrackedRun, *entries: Entry) -> None:
+    assert run.folder is not None
+    written = Journal(run.folder)
+    written.append("".join(map(encode, entries)))
+    written.close()
+
+
+def keep(run: TrackedRun, *names: str) -> None:
+    assert run.folder is not None
+    for name in names:
+        path = run.folder / "mlflow" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"run_id: {name}\n")
 
 
 def version(run: TrackedRun, number: int = 1) -> TrackedVersion:
@@ -192,6 +126,56 @@ def test_a_run_that_goes_on_is_fed_from_where_it_stopped(told: tuple[Tracking, R
     more.close()
     tracking.run(run)
     assert reader.history("run-1", "loss") == [(0, 1.0), (1, 0.5), (2, 1 / 3), (3, 0.1)]
+
+
+def test_what_mlflow_was_told_arrives_in_the_run_and_in_those_nested_in_it(
+    told: tuple[Tracking, Reader], run: TrackedRun
+) -> None:
+    tracking, reader = told
+    say(
+        run,
+        Tag("team", "growth"),
+        Nested("inner", "fold 1", 1_767_225_600_000),
+        Metric("score", 0.5, 0, 1_767_225_600_001, "inner"),
+        Metric("score", 0.75, 1, 1_767_225_600_002, "inner"),
+        Ended("inner", "FINISHED", 1_767_225_600_003),
+        Nested("left", "fold 2", 1_767_225_600_004, "inner"),
+        Nested("open", "fold 3", 1_767_225_600_004),
+        Input(
+            {"name": "rows", "digest": "d1", "source_type": "code", "source": "{}"}, {"mlflow.data.context": "train"}
+        ),
+        Model("m-1", "forest", None, {"trees": "10"}, {"team": "growth"}),
+        Metric("auc", 0.9, 0, 1_767_225_600_005, model="m-1"),
+    )
+    keep(run, "artifacts/notes/a.txt", "artifacts/b.json", "models/m-1/MLmodel", "runs/inner/artifacts/c.txt")
+    for _ in range(2):
+        tracking.run(replace(run, status="FAILED"))
+    found = reader.run("run-1")
+    assert found["tags"] == {"reason": "weekly", "team": "growth"}
+    assert found["files"] == {"log.txt", "notes/a.txt", "b.json"}
+    assert found["metrics"]["auc"] == 0.9
+    assert reader.nested("run-1") == [("FAILED", {}), ("FINISHED", {"score": 0.75})]
+    assert reader.inputs("run-1") == ["rows"]
+    assert reader.models("run-1") == ["forest"]
+    assert reader.runs() == 4
+
+
+def test_steps_log_into_their_run_and_an_attempt_made_anew_is_read_from_its_start(
+    told: tuple[Tracking, Reader], run: TrackedRun
+) -> None:
+    tracking, reader = told
+    assert run.folder is not None
+    step = run.folder / "steps" / "prepare"
+    step.mkdir(parents=True)
+    for attempt, value in (("a1", 1.0), ("a2", 2.0)):
+        (step / journal.NAME).unlink(missing_ok=True)
+        begun = journal.begin(step, attempt)
+        begun.append(encode(Metric("rows", value, 0, 1_767_225_600_000)))
+        journal.end()
+        tracking.run(replace(run, status="FAILED" if attempt == "a1" else "FINISHED"))
+    assert reader.history("run-1", "rows") == [(0, 1.0), (0, 2.0)]
+    assert reader.history("run-1", "loss") == [(0, 1.0), (1, 0.5), (2, 1 / 3)]
+    assert reader.run("run-1")["status"] == "FINISHED"
 
 
 def test_a_failed_run_without_a_folder_is_a_run_too(told: tuple[Tracking, Reader], run: TrackedRun) -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from trueline.errors import InvalidInput
 from trueline.tracking import journal
-from trueline.tracking.journal import Journal, Metric, Param
+from trueline.tracking.entries import Metric, Param
+from trueline.tracking.journal import Journal
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_reading_goes_on_in_batches_from_where_it_stopped(folder: Path) -> None:
     for number in range(25):
         written.metric("m", number)
     written.close()
-    seen, offset = [], 0
+    seen, offset = [], {}
     while batch := journal.read(folder, offset, limit=10):
         entries, offset = batch
         if not entries:
@@ -82,7 +83,7 @@ def test_a_damaged_line_between_whole_ones_is_passed_over(folder: Path) -> None:
 
 
 def test_a_run_that_logged_nothing_has_no_entries(folder: Path) -> None:
-    assert journal.read(folder) == ([], 0)
+    assert journal.read(folder)[0] == []
 
 
 @given(value=st.floats(allow_nan=False))
@@ -90,11 +91,11 @@ def test_a_run_that_logged_nothing_has_no_entries(folder: Path) -> None:
 def test_values_keep_every_bit(folder: Path, value: float) -> None:
     (folder / journal.NAME).unlink(missing_ok=True)
     written = Journal(folder)
-    written.metric('na"me', value)
+    written.metric("na:me", value)
     written.close()
     ((entry,), _) = journal.read(folder)
     assert isinstance(entry, Metric)
-    assert (entry.name, entry.value) == ('na"me', value)
+    assert (entry.name, entry.value) == ("na:me", value)
 
 
 def test_nan_is_kept(folder: Path) -> None:
@@ -112,4 +113,4 @@ def test_a_name_that_mlflow_would_refuse_is_refused_at_once(folder: Path, name: 
     with pytest.raises(InvalidInput, match="1 to 250 characters"):
         written.metric(name, 1.0)
     written.close()
-    assert journal.read(folder) == ([], 0)
+    assert journal.read(folder)[0] == []

@@ -1,6 +1,13 @@
 import json
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).parent))  # tests are not a package
+
+from browsing import Browser
+from past import Past
 
 from trueline.security import tokens
 from trueline.web.api.calls import ApiRequest
@@ -28,3 +35,42 @@ def ask(services):
         return answer.status, json.loads(answer.body)
 
     return send
+
+
+@pytest.fixture
+def browser(services):
+    """A browser that is let in."""
+    return Browser(services).log_in()
+
+
+def _houses(folder, url=None):
+    """A project with real tables that has lived for forty days."""
+    lived = Past(folder / "houses", more=f"database: {url}" if url else "")
+    lived.champion()
+    lived.promise(5.0)
+    lived.days(40)
+    return lived
+
+
+@pytest.fixture
+def past(database, tmp_path):
+    """On SQLite and on PostgreSQL, for this test to add to."""
+    lived = _houses(tmp_path, database if isinstance(database, str) else None)
+    yield lived
+    lived.close()
+
+
+@pytest.fixture(scope="module")
+def houses(request, tmp_path_factory):
+    """By database, to look at."""
+    opened = {}
+
+    def lived(kind):
+        if kind not in opened:
+            url = request.getfixturevalue("postgresql").fresh() if kind == "postgresql" else None
+            opened[kind] = _houses(tmp_path_factory.mktemp("houses"), url)
+        return opened[kind].services()
+
+    yield lived
+    for one in opened.values():
+        one.close()

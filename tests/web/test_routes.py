@@ -1,10 +1,14 @@
 """Each route answers what its type promises, from what the services gave."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
+from browsing import TOKEN
 
 from trueline.domain.incidents import Incident, IncidentState
+from trueline.security import tokens
+from trueline.web.api.calls import ApiRequest, Following
+from trueline.web.api.router import dispatch
 
 
 def test_a_run_goes_from_request_to_release(ask):
@@ -60,6 +64,50 @@ def test_events_are_followed_by_their_cursor(ask):
     assert ask("GET", "/api/v1/events", kind="release")[1]["items"] == []
 
 
+def test_the_timeline_is_the_log_backwards(ask):
+    for reason in ("one", "two", "three"):
+        ask("POST", "/api/v1/runs", {"reason": reason})
+    page = ask("GET", "/api/v1/timeline", limit="2")[1]
+    assert ([event["reason"] for event in page["items"]], page["next"]) == (["three", "two"], 2)
+    page = ask("GET", "/api/v1/timeline", before="2", kinds="run.create,run.fail")[1]
+    assert ([event["reason"] for event in page["items"]], page["next"]) == (["one"], None)
+    assert ask("GET", "/api/v1/timeline", kinds="gate.decide")[1] == {"items": [], "next": None}
+    assert [event["id"] for event in ask("GET", "/api/v1/timeline", ref="run-2")[1]["items"]] == [2]
+
+
+def test_the_performance_curve_is_asked_by_length(ask, services):
+    services.shelf_days += [
+        {"day": date(2026, 1, n), "predictions": 9, "labelled": 8, "loss": 1.0, "champion": 1} for n in (1, 2, 3)
+    ]
+    found = ask("GET", "/api/v1/performance", days="2")[1]
+    assert ([day["day"] for day in found["days"]], found["earlier"]) == (["2026-01-02", "2026-01-03"], True)
+    found = ask("GET", "/api/v1/performance", until="2026-01-02")[1]
+    assert ([day["labelled"] for day in found["days"]], found["earlier"]) == ([8, 8], False)
+    for wrong in ({"days": "0"}, {"days": "1101"}, {"until": "soon"}):
+        assert ask("GET", "/api/v1/performance", **wrong)[0] == 400
+
+
+def test_a_release_under_way_says_what_it_needs(ask, services):
+    ask("POST", "/api/v1/runs", {})
+    services.work_until_idle()
+    assert ask("GET", "/api/v1/releases/release-1")[1]["needs"] == "watched for 7 days more"
+
+
+@pytest.mark.parametrize(("told", "follow"), [(None, 4), ("", 4), ("7", 7)])
+def test_a_stream_goes_on_where_its_reader_says(told, follow, services):
+    request = ApiRequest(
+        "GET", "/api/v1/events/stream", {"after": "4"}, authorization=f"Bearer {TOKEN}", last_event_id=told
+    )
+    answer = dispatch(request, services, tokens.guard(TOKEN))
+    assert (answer.content_type, answer.follow) == ("text/event-stream", Following(follow, None))
+
+
+@pytest.mark.parametrize("told", ["x", "-1", "1.5", "²"])
+def test_a_stream_refuses_an_id_that_is_none(told, services):
+    request = ApiRequest("GET", "/api/v1/events/stream", authorization=f"Bearer {TOKEN}", last_event_id=told)
+    assert dispatch(request, services, tokens.guard(TOKEN)).status == 400
+
+
 def test_a_waiver_and_a_release_need_a_reason(ask, services):
     services.verdict = "fail"
     ask("POST", "/api/v1/runs", {})
@@ -89,6 +137,8 @@ def test_an_incident_is_acknowledged_once(ask, services):
         "incident-1", "example", IncidentState.open, 1, "worse than promised", "wait", moment, None, None
     )
     assert ask("GET", "/api/v1/incidents")[1]["items"][0]["advice"] == "wait"
+    assert ask("GET", "/api/v1/incidents/incident-1")[1]["reason"] == "worse than promised"
+    assert ask("GET", "/api/v1/incidents/incident-2")[0] == 404
     assert ask("POST", "/api/v1/incidents/incident-1/acknowledge")[1]["state"] == "acknowledged"
     status, answer = ask("POST", "/api/v1/incidents/incident-1/acknowledge")
     assert status == 409

@@ -4,11 +4,14 @@ import http.client
 import json
 import socket
 import threading
+import time
 
 import pytest
 
+from trueline.control import events
 from trueline.errors import NotAllowed, NotAuthenticated, Unavailable
-from trueline.web.server import BODY_LIMIT, ApiServer, serve_api
+from trueline.web.server import BODY_LIMIT, STOP_SECONDS, ApiServer, serve_api
+from trueline.web.streams import LIMIT
 
 TOKEN = "a-token-of-enough-characters"
 
@@ -71,6 +74,70 @@ def test_a_parameter_given_twice_is_refused(server):
 @pytest.mark.parametrize("path", ["/api/v1/why/%00", "/api/v1/why/%2e%2e%2f", "/api/v1/versions/%F0%9F%92%A9", "//"])
 def test_strange_paths_are_simply_not_there(path, server):
     assert exchange(server, "GET", path)[0].status == 404
+
+
+def streaming(server, path="/api/v1/events/stream", **headers):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection.request("GET", path, headers={"Authorization": f"Bearer {TOKEN}", **headers})
+    return connection, connection.getresponse()
+
+
+def told(answer, count):
+    """So many events from a stream."""
+    found = []
+    while len(found) < count:
+        line = answer.readline()
+        assert line, "the stream ended"
+        if line.startswith(b"data: "):
+            found.append(json.loads(line[6:]))
+    return found
+
+
+def test_events_stream_as_they_come_and_resume_behind_the_last(server, services):
+    services.start_run(fit=None, params={}, source=None, release=True, reason="one", actor="ada")
+    connection, answer = streaming(server, "/api/v1/events/stream?after=0")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/event-stream; charset=utf-8")
+    assert [event["reason"] for event in told(answer, 1)] == ["one"]
+    services.start_run(fit=None, params={}, source=None, release=True, reason="two", actor="ada")
+    assert [event["id"] for event in told(answer, 1)] == [2]
+    connection.close()
+    services.start_run(fit=None, params={}, source=None, release=True, reason="three", actor="ada")
+    connection, answer = streaming(server, "/api/v1/events/stream?after=0", **{"Last-Event-ID": "2"})
+    assert [event["reason"] for event in told(answer, 1)] == ["three"]
+    connection.close()
+
+
+def test_a_stream_tells_what_another_process_on_the_database_wrote(past):
+    with ApiServer(past.services(), "127.0.0.1", 0, TOKEN) as running:
+        connection, answer = streaming(running, "/api/v1/events/stream?kind=run")
+        assert answer.readline() == b"retry: 1000\n"
+        with past.services()._store.read() as tx:
+            settled = events.last_id(tx)
+        made = past.events(3)
+        assert [event["id"] for event in told(answer, 3)] == made
+        assert made[0] > settled
+        connection.close()
+
+
+def test_an_open_stream_does_not_hold_up_the_end(services):
+    with ApiServer(services, "127.0.0.1", 0, TOKEN) as running:
+        connection, answer = streaming(running)
+        assert answer.readline() == b"retry: 1000\n"
+        began = time.monotonic()
+    assert time.monotonic() - began < STOP_SECONDS / 2
+    assert answer.read().strip() == b""
+    connection.close()
+
+
+def test_streams_are_bounded(server):
+    opened = [streaming(server) for _ in range(LIMIT)]
+    assert all(answer.readline() for _, answer in opened)
+    refused, body = exchange(server, "GET", "/api/v1/events/stream")
+    assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
+    assert "too many streams" in body["detail"]
+    assert exchange(server, "GET", "/api/v1/runs")[0].status == 200
+    for connection, _ in opened:
+        connection.close()
 
 
 def test_slow_requests_do_not_hold_up_others(server, services, monkeypatch):

@@ -15,8 +15,8 @@ def new_world(tmp_path_factory):
     """Make worlds; whatever runs in them is ended with the module."""
     worlds: list[World] = []
 
-    def make(policy: str = "") -> World:
-        worlds.append(World(tmp_path_factory.mktemp("world"), policy))
+    def make(policy: str = "", worker_state: Path | None = None) -> World:
+        worlds.append(World(tmp_path_factory.mktemp("world"), policy, worker_state))
         return worlds[-1]
 
     yield make

@@ -28,10 +28,8 @@ from trueline.domain.routes import RouteTable
 from trueline.journal.records import LabelRecord, PredictionRecord, Record, ShadowRecord
 from trueline.journal.segments import Writer
 from trueline.packaging.executors import Executor, load
-from trueline.pipelines.tracked import Feeder
 from trueline.serving.routing import Split
 from trueline.shipping import service
-from trueline.tracking.memory import MemoryTracking
 from trueline.wiring import open_context
 from trueline.wiring.controllers import Controllers
 from trueline.wiring.services import LocalServices
@@ -79,19 +77,19 @@ class Nature:
 class World:
     """A project, thirty-five days of history, and everything that works on it."""
 
-    def __init__(self, folder: Path, policy: str) -> None:
+    def __init__(self, folder: Path, policy: str, worker_state: Path | None = None) -> None:
         self.nature = Nature()
         self.failing: set[int] = set()  # versions whose requests fail
         (folder / "trueline.yaml").write_text(PROJECT.format(policy=policy))
         (folder / "model.py").write_text(MODEL)
         history(self.nature).write_csv(folder / "rows.csv")
         self._context = open_context(folder / "trueline.yaml", replay=True)
-        working = open_context(folder / "trueline.yaml", replay=True, actor="worker")
+        working = open_context(folder / "trueline.yaml", worker_state, replay=True, actor="worker")
         self._controllers = Controllers(self._context)
+        self.worker_folder = working.folder
         self._worker = Worker(working)
-        self._worker._tracking = Feeder(working, MemoryTracking())
         self.services = LocalServices(self._context, self._controllers, replaying=True)
-        self._shipper = Shipping(self._context.folder)
+        self._shipper = Shipping(self._context.folder, self._context.storage)
         self._executors: dict[str, Executor] = {}
         self._requests = 0
         self.now = START
@@ -201,17 +199,17 @@ class World:
 
     def _executor(self, route: Any) -> Executor:
         if route.digest not in self._executors:
-            self._executors[route.digest] = load(Path(route.path), route.digest)
+            self._executors[route.digest] = load(self._context.folder.root / route.path, route.digest)
         return self._executors[route.digest]
 
 
 class Shipping:
     """The shipper's own service, in a thread."""
 
-    def __init__(self, folder: Any) -> None:
+    def __init__(self, folder: Any, storage: Any) -> None:
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._serve, args=(folder,), daemon=True)
+        self._thread = threading.Thread(target=self._serve, args=(folder, storage), daemon=True)
         self._thread.start()
         path, waiting = folder.socket(f"shipper-{REPLICA}"), threading.Event()
         for _ in range(500):
@@ -225,9 +223,9 @@ class Shipping:
         self._thread.join(timeout=30)
         assert not self._thread.is_alive()
 
-    def _serve(self, folder: Any) -> None:
+    def _serve(self, folder: Any, storage: Any) -> None:
         try:
-            self._loop.run_until_complete(service.serve(folder, REPLICA, self._stop))
+            self._loop.run_until_complete(service.serve(folder, REPLICA, self._stop, storage))
         finally:
             self._loop.close()
 

@@ -27,8 +27,13 @@ def drifted(new_world):
 
 
 def test_a_refit_is_rehearsed_every_week_and_scores_in_shadow(drifted):
-    refits = [event for event in drifted.events("run.create") if event.actor == "schedule"]
-    assert [event.at for event in refits] == [START + timedelta(weeks=week) for week in range(1, 6)]
+    refits = [event for event in drifted.events("run.create") if event.actor in ("schedule", "alert")]
+    asked = [event.at for event in refits if event.actor == "alert"]
+    assert len(asked) == 1
+    before = [event.at for event in refits if event.at < asked[0]]
+    after = [event.at for event in refits if event.at > asked[0]]
+    assert before == [START + timedelta(weeks=week) for week in (1, 2)]
+    assert after == [asked[0] + timedelta(weeks=week) for week in (1, 2, 3)]
     shadows = [event for event in drifted.events("route.set") if event.actor == "rehearsal"]
     assert len(shadows) == len(refits)
 
@@ -37,7 +42,7 @@ def test_refits_learn_from_the_labels_of_what_was_served(drifted):
     origins = [event.reason for event in drifted.events("dataset.version")]
     assert origins[0].endswith("changed by source")
     assert all(reason.endswith("changed by feedback") for reason in origins[1:])
-    assert len(origins) == 6
+    assert len(origins) == 7
 
 
 def test_while_freshness_pays_refits_are_gated_canaried_and_promoted(drifted):
@@ -68,8 +73,18 @@ def test_a_curve_says_what_age_costs(drifted):
     assert max(age.ratio for age in curve.ages) > 1.5
 
 
-def test_two_runs_tell_the_same_story(drifted, new_world):
-    again = drifting(new_world(WEEKLY), days=17)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request):
+    """A line of the project file."""
+    if request.param == "sqlite":
+        return ""
+    url = request.getfixturevalue("shared_postgresql")
+    request.getfixturevalue("postgresql").empty(url)
+    return f"database: {url}"
+
+
+def test_two_runs_tell_the_same_story_on_either_database(drifted, new_world, database):
+    again = drifting(new_world(f"{WEEKLY}\n{database}"), days=17)
     told = [line for line in drifted.story() if line[0] <= again.now.isoformat()]
     assert again.story() == told
     assert "release.promote" in {line[1] for line in told[-40:]}

@@ -10,27 +10,42 @@ import signal
 import sys
 from importlib import import_module
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from trueline.errors import TruelineError
 
+if TYPE_CHECKING:  # needed only while a shell completes
+    from click.shell_completion import CompletionItem
+
 INTERRUPTED = 130
 TERMINATED = 143
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "init": ("trueline.cli.init", "Write a project file for a data file."),
+    "init": ("trueline.cli.init", "Write a project file for what lies here."),
     "up": ("trueline.cli.up", "Run everything: API, controllers, model server, worker."),
+    "open": ("trueline.cli.open", "Print a link to the pages of the running server."),
     "run": ("trueline.cli.run", "Train a candidate and follow it until its gate has decided."),
+    "resume": ("trueline.cli.run", "Have a failed run go on from where it failed."),
+    "logs": ("trueline.cli.logs", "What a run has printed, live while it runs."),
     "status": ("trueline.cli.status", "What serves, what moves, what is wrong."),
     "runs": ("trueline.cli.lists", "Trainings, newest first."),
     "versions": ("trueline.cli.lists", "Model versions, newest first."),
     "release": ("trueline.cli.release", "Start releasing an approved version."),
-    "promote": ("trueline.cli.release", "Give the version being released all traffic now."),
+    "promote": ("trueline.cli.release", "Give a release all traffic, or a version to the next target."),
+    "approve": ("trueline.cli.targets", "Agree to the release of a version that passed its gate."),
     "rollback": ("trueline.cli.release", "Serve the version before, or the one you name."),
+    "diff": ("trueline.cli.targets", "What differs between two targets: settings, and what serves."),
+    "token": ("trueline.cli.token", "Make a token in somebody's name, take it back, or list them all."),
     "why": ("trueline.cli.why", "Trace a prediction back to model, run, code, data and decision."),
+    "why-cached": ("trueline.cli.logs", "Why a run or a step was done again, or was not."),
     "events": ("trueline.cli.events", "What happened, to what, who did it, and why."),
+    "explain": ("trueline.cli.explain", "Each setting: its value in force, and where that came from."),
+    "schema": ("trueline.cli.schema", "The JSON Schema of the project file."),
+    "doctor": ("trueline.cli.doctor", "Check what trueline needs here, and say what to do."),
+    "completion": ("trueline.cli.completion", "Print the completion script of a shell."),
+    "replay": ("trueline.cli.replay", "Live through your own history: what the loop would have done."),
     "demo": ("trueline.cli.demo", "Watch the whole loop on a year of real flights."),
 }
 
@@ -44,8 +59,28 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 likewise
         if cmd_name not in COMMANDS:
             return None
-        found: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
+        found: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name.replace("-", "_"))
         return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not ctx.resilient_parsing:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            if near:
+                ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The table's names and helps; click would import every command for its help."""
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=help_) for name, (_, help_) in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 likewise
         with formatter.section("Commands"):
@@ -69,7 +104,7 @@ def cli() -> None:
 
     \b
     Examples:
-      trueline init --source data.csv --target price
+      trueline init --target price
       trueline run
       trueline up
 

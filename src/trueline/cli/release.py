@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from trueline.cli.completing import complete_ids, complete_targets, complete_versions
 from trueline.cli.options import Session, with_session
 from trueline.errors import Conflict, InvalidInput, Unavailable
 
 if TYPE_CHECKING:
+    from trueline.client import Client
     from trueline.domain.routes import RouteTable
+    from trueline.web.api.releases import ReleaseView
 
 _reason = click.option("--reason", required=True, help="Why; kept in the event log.")
 
@@ -26,6 +30,15 @@ class VersionNumber(click.ParamType[int]):
         if not (text.isascii() and text.isdigit()):
             self.fail(f"{value!r} is not a version number", param, ctx)
         return int(text)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return complete_versions(ctx, param, incomplete)
+
+
+def _waiting(client: Client, version: int) -> ReleaseView | None:
+    """The release that a waiver has queued."""
+    newest = next(iter(client.releases(version=version, limit=1).items), None)
+    return newest if newest is not None and newest.state in {"pending", "shadow", "canary"} else None
 
 
 @click.command
@@ -45,7 +58,7 @@ def release(session: Session, version: int, reason: str, *, waive: bool) -> None
         if waive:
             client.waive(version, reason)
             session.out.say(f"version {version} may pass: {reason}")
-        found = client.start_release(version, reason)
+        found = (_waiting(client, version) if waive else None) or client.start_release(version, reason)
         client.settle()
         found = client.release(found.id)
     if session.out.as_json:
@@ -55,20 +68,37 @@ def release(session: Session, version: int, reason: str, *, waive: bool) -> None
 
 
 @click.command
-@click.argument("release_id", metavar="[RELEASE]", required=False)
+@click.argument("what", metavar="[RELEASE | VERSION]", required=False, shell_complete=complete_ids)
+@click.option(
+    "--to",
+    "destination",
+    metavar="TARGET",
+    help="Bring a version to the target after this one.",
+    shell_complete=complete_targets,
+)
+@click.option("--wait/--no-wait", default=True, show_default=True, help="With --to: stay until its gate has decided.")
 @_reason
 @with_session
-def promote(session: Session, release_id: str | None, reason: str) -> None:
-    """Give the version being released all traffic now.
+def promote(session: Session, what: str | None, destination: str | None, reason: str, *, wait: bool) -> None:
+    """Give a release all traffic, or a version to the next target.
 
-    Without RELEASE it is the one under way.
+    Without RELEASE it is the release under way. With --to it is a version (the champion, if none is named) that goes
+    on to that target, where the target's own gate and approvals decide: the same model, byte for byte.
 
     \b
     Examples:
       trueline promote --reason "enough seen"
       trueline promote release-3 --reason "launch day" --json
+      trueline promote 7 --target dev --to prod --reason "a good week in dev"
     """  # noqa: D301 the escape is click's mark for a paragraph that is not to be wrapped
+    if destination is not None:
+        from trueline.cli.targets import to_target
+
+        version = None if what is None else VersionNumber().convert(what, None, None)
+        to_target(session, version, destination, reason, wait=wait)
+        return
     with session.client() as client:
+        release_id = what
         if release_id is None:
             under_way = client.status().release
             if under_way is None:

@@ -1,18 +1,12 @@
-"""What `trueline init` writes: a project file that says its defaults, and a model to begin with."""
+"""What `trueline init` writes: a project file that says why, and a model to begin with."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-PROJECT = """\
-# What should be true of this model. Four facts are enough; what is left out has a safe default.
-version: 1
-project: {project}
-data:
-  source: {source}
-  target: {target}{time}{entity}
-train: {train}
-"""
+from trueline.projectfile.kinds import scalar
 
 MODEL = '''\
 """How the model is trained: any function that takes the rows and returns a fitted scikit-learn estimator."""
@@ -40,20 +34,36 @@ def fit(frame: pl.DataFrame, *, max_iter: int = 200):
     return model.fit(features, rows[TARGET])
 '''
 
+HEAD = (
+    "# What should be true of this model. Four facts are enough; `trueline explain` lists the rest with its defaults."
+)
 
-def project_file(*, project: str, source: str, target: str, time: str | None, entity: str | None, train: str) -> str:
+
+@dataclass(frozen=True)
+class Line:
+    """One key of the file to write, and why it says what it says; no value is a key for the user to fill in."""
+
+    key: str
+    value: str | None
+    why: str = ""
+
+
+def project_file(project: str, data: Sequence[Line], rest: Sequence[Line]) -> str:
     """The text of a project file."""
-    return PROJECT.format(
-        project=scalar(project),
-        source=scalar(source),
-        target=scalar(target),
-        time=f"\n  time: {scalar(time)}" if time else "",
-        entity=f"\n  entity: {scalar(entity)}" if entity else "",
-        train=scalar(train),
-    )
+    top = [Line("version", "1"), Line("project", scalar(project))]
+    lines = [*_written(top, ""), "data:", *_written(data, "  "), *_written(rest, "")]
+    return "\n".join([HEAD, *lines]) + "\n"
 
 
-def model_file(*, target: str, leave_out: list[str], classification: bool) -> str:
+def _written(lines: Sequence[Line], indent: str) -> list[str]:
+    """The lines, their reasons aligned; a key without a value is a comment."""
+    bare = [f"{indent}{one.key}: {one.value}" if one.value else f"{indent}# {one.key}: COLUMN" for one in lines]
+    width = max(map(len, bare), default=0)
+    said = [" ".join(one.why.split()) for one in lines]
+    return [f"{text.ljust(width)}  # {why}" if why else text for text, why in zip(bare, said, strict=True)]
+
+
+def model_file(*, target: str, leave_out: Sequence[str], classification: bool) -> str:
     """The text of a first model."""
     estimator = "HistGradientBoostingClassifier" if classification else "HistGradientBoostingRegressor"
     return MODEL.format(estimator=estimator, target=quoted(target), leave_out=", ".join(map(quoted, leave_out)))
@@ -61,15 +71,3 @@ def model_file(*, target: str, leave_out: list[str], classification: bool) -> st
 
 def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
-
-
-def scalar(text: str) -> str:
-    """A YAML scalar, quoted only where plain text could be read as something else.
-
-    >>> scalar("data/flights.csv"), scalar("yes"), scalar("a: b")
-    ('data/flights.csv', '"yes"', '"a: b"')
-    """
-    first, rest = text[:1], text[1:]
-    plain = (first.isalpha() or first in "./_") and all(c.isalnum() or c in "./_-:" for c in rest) and ": " not in text
-    words = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
-    return text if plain and not text.endswith(":") and text.lower() not in words else quoted(text)

@@ -48,6 +48,9 @@ def _facts(found: StatusView) -> list[tuple[str, object]]:
         ("predictions", found.predictions),
         ("labels", found.labels),
     ]
+    if found.tracking and found.tracking.waiting:
+        why = f": {found.tracking.error}" if found.tracking.error else ""
+        facts.append(("tracking", f"{found.tracking.waiting} not told yet{why}"))
     if found.hold:
         facts.append(("hold", "rolled back on the server itself; a release lifts it"))
     facts += [("incident", f"{i.id} ({i.state}, {i.advice}): {i.reason}") for i in found.incidents]

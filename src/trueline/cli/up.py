@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 import click
 
+from trueline.cli.open import entrance
 from trueline.cli.options import Session, with_session
 from trueline.cli.supervisor import ChildSpec, Supervisor
 from trueline.client import servers
 from trueline.client.servers import Servers
 from trueline.errors import Unavailable
 from trueline.security import tokens
+from trueline.settings import REPLICA
 
-REPLICA = "r0"
 CONTROL_PORT = 7077
 SERVE_PORT = 7078
 _PORT = click.IntRange(0, 65535)
@@ -41,6 +42,9 @@ def up(session: Session, host: str, control_port: int, serve_port: int, *, repla
       trueline up
       trueline up --control-port 0 --serve-port 0 --json
     """  # noqa: D301 the escape is click's mark for a paragraph that is not to be wrapped
+    from trueline.projectfile import load
+    from trueline.wiring.opening import storage_url
+
     project = session.need_project().absolute()
     state = session.state.create()
     lock = servers.FolderLock(state)
@@ -49,7 +53,18 @@ def up(session: Session, host: str, control_port: int, serve_port: int, *, repla
         tokens.ensure(state.token)
         ports = [choose(host, port) for port in (control_port, serve_port)]
         addresses = Servers(url(host, ports[0]), url(host, ports[1]), os.getpid())
-        specs = children(str(state.root.absolute()), str(project), host, ports, replay=replay)
+        read = load(project, session.target)
+        storage = storage_url(read, project.parent)
+        specs = children(
+            str(state.root.absolute()),
+            str(project),
+            host,
+            ports,
+            replica=state.replica(shared=storage is not None or read.engines.database is not None),
+            target=session.target,
+            storage=storage,
+            replay=replay,
+        )
         announcer = _Announcer(session, addresses)
         Supervisor(specs, announcer, probe=lambda: all_ready(host, ports)).run()
         session.out.say("stopped")
@@ -58,19 +73,31 @@ def up(session: Session, host: str, control_port: int, serve_port: int, *, repla
         lock.release()
 
 
-def children(state: str, project: str, host: str, ports: list[int], *, replay: bool) -> list[ChildSpec]:
+def children(
+    state: str,
+    project: str,
+    host: str,
+    ports: list[int],
+    *,
+    replica: str = REPLICA,
+    target: str | None = None,
+    storage: str | None = None,
+    replay: bool,
+) -> list[ChildSpec]:
     """The processes of one machine, in the order they start. The shipper ends last: it brings home what serve wrote."""
 
     def module(name: str, *options: str) -> tuple[str, ...]:
         return (sys.executable, "-m", f"trueline.{name}", "--state", state, *options)
 
+    ships_to = () if storage is None else ("--storage", storage)
     replayed = ("--replay",) if replay else ()
+    of = ("--project", project, *(("--target", target) if target else ()))
     control, serve = (("--host", host, "--port", str(port)) for port in ports)
     return [
-        ChildSpec("ship", module("shipping", "--replica", REPLICA), wave=1),
-        ChildSpec("control", module("processes.control", "--project", project, *control, *replayed)),
-        ChildSpec("serve", module("serving", "--replica", REPLICA, *serve, *replayed)),
-        ChildSpec("worker", module("processes.worker", "--project", project, *replayed)),
+        ChildSpec("ship", module("shipping", "--replica", replica, *ships_to), wave=1),
+        ChildSpec("control", module("processes.control", *of, *control, *replayed)),
+        ChildSpec("serve", module("serving", "--replica", replica, *serve, *replayed)),
+        ChildSpec("worker", module("processes.worker", *of, *replayed)),
     ]
 
 
@@ -93,6 +120,8 @@ class _Announcer:
         if self.session.out.as_json:
             self.session.out.json(self.addresses)
             return
+        token = tokens.ensure(self.session.state.token)
+        self.session.out.say(f"page         {entrance(self.addresses.control, token)}")
         self.session.out.say(f"API          {self.addresses.control}  (token in {self.session.state.token})")
         self.session.out.say(f"predictions  {self.addresses.serve}/predict")
         self.session.out.say("Ctrl-C stops everything")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from trueline.cli.completing import complete_ids
 from trueline.cli.options import Session, with_session
 from trueline.cli.output import cell
 
 
 @click.command
-@click.argument("id")
+@click.argument("id", shell_complete=complete_ids)
 @with_session
 def why(session: Session, id: str) -> None:  # noqa: A002 the word users see
     """Trace a prediction back to model, run, code, data and decision.

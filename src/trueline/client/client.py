@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -19,14 +19,16 @@ from trueline.settings import StateFolder
 from trueline.web.api import problems
 from trueline.web.api.calls import ApiRequest, Reason
 from trueline.web.api.datasets import DatasetList
-from trueline.web.api.events import EventList
+from trueline.web.api.events import EventList, Timeline
 from trueline.web.api.gates import GateList, GateView
 from trueline.web.api.incidents import AcknowledgeRequest, IncidentList, IncidentView
+from trueline.web.api.performance import PerformanceView
 from trueline.web.api.releases import ReleaseList, ReleaseRequest, ReleaseView, RollbackRequest, RollbackView
 from trueline.web.api.replay import ReplayRequest, ReplayView
 from trueline.web.api.runs import RunList, RunRequest, RunView
 from trueline.web.api.staleness import StalenessView
 from trueline.web.api.status import StatusView
+from trueline.web.api.steps import LogsView, StepList, WhyCachedView
 from trueline.web.api.versions import VersionList, VersionView
 from trueline.web.api.why import WhyView
 
@@ -60,11 +62,11 @@ class Client:
         return cls(HttpTransport(address, token), timeout=timeout)
 
     @classmethod
-    def local(cls, project_file: Path, state: StateFolder) -> Client:
+    def local(cls, project_file: Path, state: StateFolder, target: str | None = None) -> Client:
         """A client that does the work in this process, for when no server runs."""
         from trueline.wiring import open_services  # noqa: PLC0415 it imports the database and the engines
 
-        return cls(InProcessTransport(open_services(project_file, state.root)))
+        return cls(InProcessTransport(open_services(project_file, state.root, target)))
 
     @staticmethod
     def reachable(state: StateFolder) -> bool:
@@ -98,6 +100,16 @@ class Client:
     def run(self, run_id: str) -> RunView:
         return self._get(f"/runs/{run_id}", RunView)
 
+    def steps(self, run_id: str) -> StepList:
+        return self._get(f"/runs/{run_id}/steps", StepList)
+
+    def logs(self, run_id: str, *, step: str | None = None, after: str | None = None) -> LogsView:
+        """What has been printed behind the cursor `after`, which is the `next` of the answer before."""
+        return self._get(f"/runs/{run_id}/logs", LogsView, step=step, after=after)
+
+    def why_cached(self, ref: str) -> WhyCachedView:
+        return self._get(f"/why-cached/{ref}", WhyCachedView)
+
     def runs(self, *, limit: int = 50, after: str | None = None) -> RunList:
         return self._get("/runs", RunList, limit=limit, after=after)
 
@@ -122,11 +134,24 @@ class Client:
     def events(self, *, after: int = 0, limit: int = 200, kind: str | None = None) -> EventList:
         return self._get("/events", EventList, after=after, limit=limit, kind=kind)
 
+    def timeline(
+        self, *, before: int | None = None, limit: int = 50, kinds: Sequence[str] = (), ref: str | None = None
+    ) -> Timeline:
+        """The log backwards, of these full kinds or all."""
+        return self._get("/timeline", Timeline, before=before, limit=limit, kinds=",".join(kinds) or None, ref=ref)
+
+    def performance(self, *, days: int = 366, until: date | None = None) -> PerformanceView:
+        """What each event-time day lost, up to `until` or the newest."""
+        return self._get("/performance", PerformanceView, days=days, until=None if until is None else str(until))
+
     def why(self, ref: str | int) -> WhyView:
         return self._get(f"/why/{ref}", WhyView)
 
     def incidents(self, *, limit: int = 50, after: str | None = None) -> IncidentList:
         return self._get("/incidents", IncidentList, limit=limit, after=after)
+
+    def incident(self, incident_id: str) -> IncidentView:
+        return self._get(f"/incidents/{incident_id}", IncidentView)
 
     def staleness(self) -> StalenessView:
         return self._get("/staleness", StalenessView)
@@ -150,6 +175,14 @@ class Client:
     ) -> RunView:
         asked = RunRequest(fit=fit, params=dict(params or {}), source=source, reason=reason, release=release)
         return self._post("/runs", asked, RunView)
+
+    def resume(self, run_id: str, reason: str = "asked to go on") -> RunView:
+        """Have a failed run go on: what its steps have finished stays."""
+        return self._post(f"/runs/{run_id}/resume", Reason(reason), RunView)
+
+    def approve(self, number: int, reason: str) -> VersionView:
+        """Agree to the release of a version whose gate let it pass."""
+        return self._post(f"/versions/{number}/approve", Reason(reason), VersionView)
 
     def waive(self, number: int, reason: str) -> VersionView:
         return self._post(f"/versions/{number}/waive", Reason(reason), VersionView)

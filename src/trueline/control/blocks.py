@@ -6,10 +6,10 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select
 
 from trueline.domain.blocks import BLOCKS, Block, BlockEvent, BlockState
-from trueline.store import moves, rows, tables
+from trueline.store import moves, rows, tables, writes
 from trueline.store.engine import Tx
 
 
@@ -39,6 +39,31 @@ def evaluated(tx: Tx, block: Block, fence: int, evidence: dict[str, Any], *, act
     )
 
 
+def keep_profile(tx: Tx, project: str, day: str, profile: dict[str, Any], *, keep: int) -> None:
+    """Remember what a day looked like, and forget the days before the last `keep`."""
+    box = tables.profiles
+    tx.execute(delete(box).where(box.c.project == project, box.c.day == day))
+    tx.execute(insert(box), {"project": project, "day": day, "profile": profile})
+    days = select(box.c.day).where(box.c.project == project).order_by(box.c.day.desc()).offset(keep).limit(1)
+    oldest = tx.execute(days).scalar()
+    if oldest is not None:
+        tx.execute(delete(box).where(box.c.project == project, box.c.day <= oldest))
+
+
+def profile_days(tx: Tx, project: str, before: str) -> list[str]:
+    """The days before that one that are remembered, oldest first."""
+    box = tables.profiles
+    found = tx.execute(select(box.c.day).where(box.c.project == project, box.c.day < before).order_by(box.c.day))
+    return [str(row.day) for row in found]
+
+
+def profile(tx: Tx, project: str, day: str) -> dict[str, Any]:
+    """What a day looked like; empty when it is not remembered."""
+    box = tables.profiles
+    found = tx.execute(select(box.c.profile).where(box.c.project == project, box.c.day == day)).scalar()
+    return dict(found) if found else {}
+
+
 def next_to_judge(tx: Tx, project: str) -> Block | None:
     """The oldest evaluated block, provided that no older one is still being evaluated."""
     box = tables.blocks
@@ -65,10 +90,7 @@ def monitor_state(tx: Tx, project: str) -> dict[str, Any]:
 
 
 def keep_monitor_state(tx: Tx, project: str, state: dict[str, Any]) -> None:
-    box = tables.monitors
-    changed = tx.execute(update(box).where(box.c.project == project).values(state=state, updated_at=tx.now))
-    if changed.rowcount == 0:
-        tx.execute(insert(box), {"project": project, "state": state, "updated_at": tx.now})
+    writes.put(tx, tables.monitors, {"project": project, "state": state, "updated_at": tx.now})
 
 
 def usual_loss(tx: Tx, project: str, *, days: int = 28) -> float | None:

@@ -9,6 +9,8 @@ from trueline.clock import Clock
 from trueline.control.releases import Scene
 from trueline.domain.project import Project
 from trueline.settings import StateFolder
+from trueline.storage.places import Storage
+from trueline.store import holders
 from trueline.store.engine import Store
 
 
@@ -20,6 +22,16 @@ class Context:
     store: Store
     clock: Clock
     actor: str = "control"
+    engine: Storage | None = None  # of tables and artefacts; None: the state folder
+
+    @property
+    def storage(self) -> Storage:
+        return self.engine or Storage.home(self.folder)
+
+    @property
+    def holder(self) -> str:
+        """Who holds what this process leases."""
+        return holders.me()
 
     @property
     def scene(self) -> Scene:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -9,15 +10,19 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from trueline.domain.releases import LIVE, Release, ReleaseState
-from trueline.domain.routes import Arm, Route, RouteTable, decode, encode
+from trueline.domain.routes import Arm, Route, RouteTable, decode, dumps, encode
 from trueline.domain.runs import Purpose
 from trueline.domain.versions import Version, VersionState
+from trueline.errors import Conflict
 from trueline.settings import StateFolder
 from trueline.store import meta, outbox, rows, tables
 from trueline.store.engine import Tx
 
 REHEARSED = 4
 """How many of the last rehearsal refits score in shadow: the freshest, and one a few refits older than it."""
+
+KNOWN_HOLDS = 16
+"""How many holds are remembered: a server that was away may come back with one that was ended long ago."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +93,14 @@ def route(tx: Tx, project: str, folder: StateFolder, stick_to: str | None, *, ac
     if (table.routes, table.release) == (endpoint.table.routes, endpoint.table.release):
         return endpoint.table.epoch
     box = tables.endpoints
-    tx.execute(update(box).where(box.c.project == project).values(epoch=table.epoch, routes=encode(table)))
+    same = (box.c.project == project) & (box.c.epoch == endpoint.table.epoch)
+    if tx.execute(update(box).where(same).values(epoch=table.epoch, routes=encode(table))).rowcount != 1:
+        raise Conflict(f"the routes of {project} were changed by somebody else; this attempt changes nothing")
     shares = {f"v{r.version}": f"{r.arm} {r.weight:.0%}" if r.weight else str(r.arm) for r in table.routes}
     tx.record(
         "route.set", f"epoch-{table.epoch}", project=project, actor=actor, reason=reason, detail={"routes": shares}
     )
-    outbox.put(tx, "route", f"route/{project}/{table.epoch}", {"project": project, "epoch": table.epoch})
+    outbox.put(tx, project, "route", f"route/{project}/{table.epoch}", {"project": project, "epoch": table.epoch})
     return table.epoch
 
 
@@ -114,7 +121,9 @@ def _routes(tx: Tx, project: str, folder: StateFolder, champion: int, release: R
         for v in rows.find(tx, Version, tables.versions.c.project == project, tables.versions.c.number.in_(weights))
     }
     return tuple(
-        Route(number, arm, weight, str(model_folder(folder, known[number]).resolve()), known[number].digest)
+        Route(
+            number, arm, weight, str(model_folder(folder, known[number]).relative_to(folder.root)), known[number].digest
+        )
         for number, (arm, weight) in sorted(weights.items())
     )
 
@@ -134,27 +143,26 @@ def import_hold(tx: Tx, project: str, table: RouteTable) -> None:
     """Take over a table that a person set on the server itself, as an event; it is not overwritten until released.
 
     The person wins also over a table that control had decided without having heard of it: then their routes get the
-    epoch after it. `meta` remembers which hold of the server is known, so that a later table may end it.
+    epoch after it. `meta` remembers which holds are known, as the server has them and as control passes them on, so
+    that a later table may end them. The other servers need not have heard of it: it is delivered, then acknowledged.
     """
     endpoint = get(tx, project)
-    if table.routes == endpoint.table.routes and endpoint.table.hold:
+    if table.epoch <= endpoint.table.epoch and table.routes == endpoint.table.routes and endpoint.table.hold:
+        _remember(tx, project, table)
         return
-    meta.put(tx, hold_key(project), str(table.epoch))
-    if table.epoch <= endpoint.table.epoch:
-        table = replace(table, epoch=endpoint.table.epoch + 1)
-        outbox.put(tx, "route", f"route/{project}/{table.epoch}", {"project": project, "epoch": table.epoch})
-    champion = table.champion.version if table.champion else endpoint.champion
+    held = replace(table, epoch=max(table.epoch, endpoint.table.epoch + 1))
+    _remember(tx, project, table, held)
+    outbox.put(tx, project, "route", f"route/{project}/{held.epoch}", {"project": project, "epoch": held.epoch})
+    champion = held.champion.version if held.champion else endpoint.champion
     box = tables.endpoints
     tx.execute(
         update(box)
         .where(box.c.project == project)
-        .values(
-            epoch=table.epoch, routes=encode(table), acknowledged=table.epoch, champion=champion, champion_since=tx.now
-        )
+        .values(epoch=held.epoch, routes=encode(held), champion=champion, champion_since=tx.now)
     )
     tx.record(
         "route.hold",
-        f"epoch-{table.epoch}",
+        f"epoch-{held.epoch}",
         project=project,
         actor="server",
         reason=f"a person sent all traffic to version {champion} on the server itself; held until the next release",
@@ -166,10 +174,23 @@ def hold_key(project: str) -> str:
     return f"hold/{project}"
 
 
-def known_hold(tx: Tx, project: str) -> int | None:
-    """The epoch, on the server, of the last hold that was imported."""
-    found = meta.get(tx, hold_key(project))
-    return None if found is None else int(found)
+def mark(table: RouteTable) -> str:
+    """What a hold is known by: two people may set two tables of one epoch on two servers."""
+    return f"{table.epoch}:{hashlib.sha256(dumps(table).encode()).hexdigest()[:12]}"
+
+
+def known_holds(tx: Tx, project: str) -> frozenset[str]:
+    """The marks of the last holds that were imported."""
+    return frozenset(_marks(tx, project))
+
+
+def _remember(tx: Tx, project: str, *held: RouteTable) -> None:
+    marks = dict.fromkeys([*_marks(tx, project), *(mark(table) for table in held)])
+    meta.put(tx, hold_key(project), " ".join([*marks][-KNOWN_HOLDS:]))
+
+
+def _marks(tx: Tx, project: str) -> list[str]:
+    return (meta.get(tx, hold_key(project)) or "").split()
 
 
 def lift_hold(tx: Tx, project: str) -> None:

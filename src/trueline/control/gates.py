@@ -6,14 +6,16 @@ from typing import Any
 
 from sqlalchemy import update
 
-from trueline.control import endpoints, releases, runs
+from trueline.control import approvals, endpoints, runs
 from trueline.domain.gates import GATES, Gate, GateEvent, GateState
-from trueline.domain.runs import Run
+from trueline.domain.project import Approve
 from trueline.domain.verdicts import Verdict
-from trueline.domain.versions import VERSIONS, VersionEvent, VersionState
+from trueline.domain.versions import VERSIONS, VersionEvent
 from trueline.errors import Conflict
 from trueline.store import moves, rows, tables
 from trueline.store.engine import Tx
+
+NOBODY = Approve()
 
 
 def request(
@@ -40,9 +42,20 @@ def request(
 
 
 def decide(
-    tx: Tx, gate: Gate, fence: int, *, verdict: Verdict, reason: str, evidence: dict[str, Any], actor: str
+    tx: Tx,
+    gate: Gate,
+    fence: int,
+    *,
+    verdict: Verdict,
+    reason: str,
+    evidence: dict[str, Any],
+    actor: str,
+    approve: Approve = NOBODY,
 ) -> None:
-    """Record a verdict; a pass approves the version and, where its run asked for it, queues its release."""
+    """Record a verdict; a pass approves the version and, where its run asked for it, queues its release.
+
+    Where people must agree first, the version stays a candidate until they have.
+    """
     moves.move(
         tx,
         tables.gates,
@@ -58,37 +71,37 @@ def decide(
         decided_at=tx.now,
     )
     tx.execute(update(tables.gates).where(tables.gates.c.id == gate.id).values(reason=reason))
-    if verdict is Verdict.inconclusive or verdict is Verdict.error:
-        return
-    event = VersionEvent.approve if verdict is Verdict.passed else VersionEvent.reject
-    version = runs.version(tx, gate.project, gate.version)
-    if not (version.state is VersionState.approved and event is VersionEvent.approve):
-        version_id = runs.version_id(gate.project, gate.version)
-        moves.move(tx, tables.versions, VERSIONS, version_id, event, actor=actor, reason=reason)
-    run = rows.get(tx, Run, version.run)
-    if verdict is Verdict.passed and run.release:
-        try:
-            releases.request(
-                tx, gate.project, gate.version, vouched=True, actor=actor, reason=f"its gate passed: {reason}"
-            )
-        except Conflict as known:  # it serves already, or its release waits: the verdict stands all the same
-            ref = runs.version_id(gate.project, gate.version)
-            tx.record("release.skip", ref, project=gate.project, actor=actor, reason=str(known))
+    if verdict is Verdict.failed:
+        ref = runs.version_id(gate.project, gate.version)
+        moves.move(tx, tables.versions, VERSIONS, ref, VersionEvent.reject, actor=actor, reason=reason)
+    elif verdict is Verdict.passed:
+        lacking = approvals.missing(tx, gate.project, gate.version, approve)
+        if lacking is not None:
+            approvals.wait(tx, gate.project, gate.version, lacking, actor=actor)
+            return
+        why = f"its gate passed: {reason}"
+        approvals.settle(tx, gate, VersionEvent.approve, vouched=True, actor=actor, reason=why)
 
 
-def waive(tx: Tx, project: str, version: int, *, actor: str, reason: str) -> Gate:
-    """Let a version pass that its gate did not; kept with who and why, and nothing vouches for its merit."""
+def waive(tx: Tx, project: str, version: int, *, actor: str, reason: str, approve: Approve = NOBODY) -> Gate:
+    """Let a version pass that its gate did not; kept with who and why, and nothing vouches for its merit.
+
+    Where approvals are asked for, only who may approve may waive, and the waiver is that person's yes.
+    """
     box = tables.gates
     gate = rows.first(tx, Gate, box.c.project == project, box.c.version == version, newest=True)
     if gate is None or gate.state is not GateState.decided:
         raise Conflict(f"version {version} has no decided gate to waive; wait for the gate first")
     if gate.verdict == Verdict.passed:
         raise Conflict(f"version {version} passed its gate; there is nothing to waive")
-    moves.move(
-        tx, tables.versions, VERSIONS, runs.version_id(project, version), VersionEvent.waive, actor=actor, reason=reason
-    )
+    approvals.check(approve, actor)
     tx.execute(update(box).where(box.c.id == gate.id).values(waived_by=actor, waiver=reason))
     why = f"gate {gate.id} ({gate.verdict}) waived: {reason}"
     tx.record("gate.waive", gate.id, project=project, actor=actor, reason=why, detail={"version": version})
-    releases.request(tx, project, version, vouched=False, actor=actor, reason=why)
+    approvals.count_waiver(tx, project, version, approve, actor=actor, reason=reason)
+    lacking = approvals.missing(tx, project, version, approve)
+    if lacking is None:
+        approvals.settle(tx, gate, VersionEvent.waive, vouched=False, actor=actor, reason=why)
+    else:
+        approvals.wait(tx, project, version, lacking, actor=actor)
     return rows.get(tx, Gate, gate.id)

@@ -158,16 +158,16 @@ def keep_evidence(tx: Tx, release: Release, evidence: dict[str, Any], answered: 
     tx.execute(update(box).where(box.c.id == release.id).values(evidence=evidence, requests_answered=answered))
 
 
-def acknowledged(tx: Tx, project: str, epoch: int, at: datetime) -> None:
-    """Every server had `epoch` in force at that wall time: complete the figure of a rollback that waited for it."""
+def acknowledged(tx: Tx, project: str, epoch: int) -> None:
+    """Every server has `epoch` in force: complete the figure of a rollback that waited for it."""
     box = tables.releases
     waiting = rows.find(
         tx, Release, box.c.project == project, box.c.state == ReleaseState.rolled_back, box.c.rollback_ms.is_(None)
     )
     for release in waiting:
         if release.evidence.get("rollback_epoch", epoch + 1) <= epoch:
-            took = at - datetime.fromisoformat(release.evidence["rollback_decided"])
-            took_ms = round(took.total_seconds() * 1000, 2)
+            took = tx.wall - datetime.fromisoformat(release.evidence["rollback_decided"])
+            took_ms = max(0.0, round(took.total_seconds() * 1000, 2))  # a clock that was put back tells nothing
             tx.execute(update(box).where(box.c.id == release.id).values(rollback_ms=took_ms))
             reason = f"every server answers with version {release.previous} again, {took_ms:.0f} ms after the decision"
             detail = {
@@ -203,4 +203,4 @@ def _keep(tx: Tx, release: Release, **facts: Any) -> None:
 def _tell_tracking(tx: Tx, project: str, alias: str, version: int | None) -> None:
     number = moves.number(tx, project, "alias")
     payload = {"project": project, "alias": alias, "to": version}
-    outbox.put(tx, "tracking", f"tracking/{project}/alias/{number}", payload)
+    outbox.put(tx, project, "tracking", f"tracking/{project}/alias/{number}", payload)

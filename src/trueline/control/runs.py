@@ -27,8 +27,13 @@ def start(
     release: bool,
     actor: str,
     reason: str,
+    key: str | None = None,
+    origin: dict[str, Any] | None = None,
 ) -> Run:
-    """Queue a training of `entry` on rows with time in [window_from, cut_at)."""
+    """Queue a training of `entry` on rows with time in [window_from, cut_at).
+
+    A promotion trains nothing: its `origin` says where the version comes from, its `key` that it comes once.
+    """
     number = moves.number(tx, moves.EVERYWHERE, "run")
     run_id = f"run-{number}"
     values = {
@@ -44,6 +49,8 @@ def start(
         "reason": reason,
         "actor": actor,
         "created_at": tx.now,
+        "key": key,
+        "origin": origin,
     }
     moves.create(tx, tables.runs, RUNS, values, actor=actor, reason=reason)
     return rows.get(tx, Run, run_id)
@@ -67,7 +74,7 @@ def set_inputs(
     fence: int,
     *,
     dataset: int,
-    key: str,
+    key: str | None,
     key_parts: dict[str, Any],
     tree: str,
     window_from: datetime,
@@ -79,6 +86,24 @@ def set_inputs(
     changed = tx.execute(update(tables.runs).where(guard).values(**values, window_from=window_from, cut_at=cut_at))
     if changed.rowcount != 1:
         raise Conflict(f"run {run.id} was taken over by somebody else; this attempt changes nothing")
+
+
+def resume(tx: Tx, run: Run, *, actor: str, reason: str) -> Run:
+    """Have a failed run go on with the rows it had: what its steps have finished stays."""
+    moves.move(
+        tx,
+        tables.runs,
+        RUNS,
+        run.id,
+        RunEvent.resume,
+        actor=actor,
+        reason=reason,
+        error=None,
+        finished_at=None,
+        attempts=0,
+        not_before=None,
+    )
+    return rows.get(tx, Run, run.id)
 
 
 def cached(tx: Tx, project: str, key: str) -> Run | None:
@@ -149,8 +174,10 @@ def succeed(tx: Tx, run: Run, fence: int, trained: Trained, *, actor: str) -> Ve
         "created_at": tx.now,
     }
     moves.create(tx, tables.versions, VERSIONS, values, actor=actor, reason=reason)
-    outbox.put(tx, "tracking", f"tracking/{run.id}", {"run": run.id})
-    outbox.put(tx, "tracking", f"tracking/{run.project}/v{number}", {"project": run.project, "version": number})
+    outbox.put(tx, run.project, "tracking", f"tracking/{run.id}.{fence}", {"run": run.id})
+    outbox.put(
+        tx, run.project, "tracking", f"tracking/{run.project}/v{number}", {"project": run.project, "version": number}
+    )
     return version(tx, run.project, number)
 
 
@@ -167,7 +194,7 @@ def fail(tx: Tx, run: Run, fence: int, error: str, *, actor: str) -> None:
         error=error,
         finished_at=tx.now,
     )
-    outbox.put(tx, "tracking", f"tracking/{run.id}", {"run": run.id})
+    outbox.put(tx, run.project, "tracking", f"tracking/{run.id}.{fence}", {"run": run.id})
 
 
 def version_id(project: str, number: int) -> str:

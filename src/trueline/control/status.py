@@ -14,8 +14,16 @@ from trueline.domain.incidents import Incident, IncidentState
 from trueline.domain.releases import Release, ReleaseState
 from trueline.domain.routes import Route
 from trueline.domain.runs import RunState
-from trueline.store import rows, tables
+from trueline.store import outbox, rows, tables
 from trueline.store.engine import Tx
+
+
+@dataclass(frozen=True)
+class TrackingBacklog:
+    """What the tracking store was not told yet, and why not, where it was tried."""
+
+    waiting: int
+    error: str | None
 
 
 @dataclass(frozen=True)
@@ -41,9 +49,11 @@ class Status:
     predictions: int
     labels: int
     last_event: int
+    target: str | None = None
+    tracking: TrackingBacklog | None = None
 
 
-def take(tx: Tx, project: str, *, idle: bool, replaying: bool, freshness: Any) -> Status:
+def take(tx: Tx, project: str, *, idle: bool, replaying: bool, freshness: Any, target: str | None = None) -> Status:
     """Everything on one page, from one snapshot."""
     endpoint = endpoints.get(tx, project)
     release = endpoints.live_release(tx, project)
@@ -77,7 +87,14 @@ def take(tx: Tx, project: str, *, idle: bool, replaying: bool, freshness: Any) -
         predictions=int(totals.get("predictions", 0)),
         labels=int(totals.get("labels", 0)),
         last_event=int(last),
+        target=target,
+        tracking=_tracking(tx, project),
     )
+
+
+def _tracking(tx: Tx, project: str) -> TrackingBacklog:
+    kinds = ("tracking",)
+    return TrackingBacklog(outbox.count_open(tx, project, kinds), outbox.last_error(tx, project, kinds))
 
 
 def _count(tx: Tx, table: Any, project: str, *states: Any) -> int:

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from trueline.control import events, runs
+from trueline.control import events, runs, steps
 from trueline.domain.datasets import DatasetVersion
 from trueline.domain.gates import Gate
+from trueline.domain.incidents import Incident
 from trueline.domain.releases import Release
 from trueline.domain.runs import Run
+from trueline.domain.steps import Step
 from trueline.store import rows, tables
 from trueline.store.engine import Tx
 
@@ -56,6 +58,7 @@ def of_run(tx: Tx, run: Run) -> list[Link]:
             {"params": run.params},
         )
     ]
+    links += [_step(step) for step in steps.of_run(tx, run.cached_from or run.id)]
     if run.tree:
         links.append(Link("code", run.tree, f"{run.entry} of exactly this code tree", None, {"key": run.key}))
     if run.dataset is not None:
@@ -65,6 +68,11 @@ def of_run(tx: Tx, run: Run) -> list[Link]:
             sentence = f"dataset version {data.number}: {data.rows} rows, last change from {data.origin}"
             links.append(Link("dataset", f"d{data.number}", sentence, data.created_at, {"digest": data.digest}))
     return links
+
+
+def _step(step: Step) -> Link:
+    told = step.error or (f"made by {step.cached_from}" if step.cached_from else step.entry)
+    return Link("step", step.id, f"{step.state}: {told}", step.finished_at, {"key": step.key})
 
 
 def of_gate(tx: Tx, gate: Gate) -> Why:
@@ -79,6 +87,32 @@ def of_release(tx: Tx, release: Release) -> Why:
     ]
     links += of_version(tx, release.project, release.version)
     return Why(release.id, "release", f"{release.id} of version {release.version} is {release.state}", tuple(links))
+
+
+def of_incident(tx: Tx, incident: Incident) -> Why:
+    """An incident's suspects, the likeliest first, what was said of it since, and the version that served."""
+    suspects = (incident.cause or {}).get("suspects", ())
+    links = [
+        Link(
+            "suspect",
+            f"{one['kind']} {one['name']}",
+            _share(one["share"]) + one["sentence"],
+            None,
+            {"share": one["share"]},
+        )
+        for one in suspects
+    ]
+    links += [
+        Link("event", event.kind, event.reason, event.at, {"actor": event.actor})
+        for event in events.about(tx, incident.project, incident.id)
+    ]
+    links += of_version(tx, incident.project, incident.version)
+    said = f"{incident.id} is {incident.state}, advice {incident.advice}: {incident.reason}"
+    return Why(incident.id, "incident", said, tuple(links))
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%} of the loss beyond the promise: "
 
 
 def _gates(tx: Tx, project: str, version: int) -> list[Link]:

@@ -26,6 +26,7 @@ from trueline.data import contract_io, digests
 from trueline.data.numbered_table import Facts, NumberedTable, Told
 from trueline.domain.contracts import Contract, Role
 from trueline.errors import InvalidData
+from trueline.storage.places import TablePlace
 
 ORIGIN, PREDICTION, ROW = "_origin", "_prediction_id", "_row"
 SOURCE, FEEDBACK = "source", "feedback"
@@ -49,9 +50,9 @@ class Written:
 class Datasets:
     """One writer at a time, which is the caller's to see to; a second at the same moment is refused, not mixed in."""
 
-    def __init__(self, table: Path) -> None:
+    def __init__(self, table: Path | TablePlace) -> None:
         self._table = NumberedTable(table, partition=ORIGIN)
-        self._keys: tuple[int, dict[str, pl.Series]] = (-1, {})  # as read at this Delta version
+        self._keys: tuple[int, pl.DataFrame] | None = None  # as read at this Delta version
 
     def newest(self) -> Written | None:
         """The last version, whoever wrote it; None while there is none."""
@@ -135,9 +136,9 @@ class Datasets:
         )
         before = self._table.delta_version()
         written = _written(self._table.commit(rows, facts, replace=replace))
-        if not replace and self._keys[0] == before:
-            known = {name: pl.concat([there, rows[name].drop_nulls()]) for name, there in self._keys[1].items()}
-            self._keys = (written.delta_version, known)
+        if not replace and self._keys is not None and self._keys[0] == before:
+            there = self._keys[1]
+            self._keys = (written.delta_version, pl.concat([there, rows.select(there.columns).cast(there.schema)]))
         return written
 
     def _retyped(self, contract: Contract) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -155,36 +156,44 @@ class Datasets:
         if told is None:
             return _as_source(source).clear(), digests.NOTHING
         _, feedback = self._retyped(contract)
-        kept = feedback
-        for column in contract.of(Role.entity):
-            given = source.select(column.name).drop_nulls().unique()
-            kept = kept.join(given, on=column.name, how="anti", maintain_order="left")
+        names = _identity(contract)
+        kept = feedback.join(source, on=names, how="anti", maintain_order="left") if names else feedback
         if told.facts.columns != _columns(contract):
             return kept, digests.of_rows(_content(kept))
         dropped = feedback.join(kept.select(PREDICTION), on=PREDICTION, how="anti")
         return kept, digests.without_rows(_content(dropped), told.facts.feedback_digest)
 
     def _new(self, rows: pl.DataFrame, contract: Contract) -> pl.DataFrame:
-        """Those whose prediction, and whose entity where there is one, is not in the table yet."""
-        for name, known in self._known(contract).items():
-            there = known.filter(known.is_in(rows[name].implode()))
-            value = pl.col(name)
-            rows = rows.filter(value.is_null() | (~value.is_in(there.implode()) & value.is_first_distinct()))
+        """Those whose prediction is not in the table yet, nor a row of the same entity at the same time."""
+        known = self._known(contract)
+        for names in ([PREDICTION], _identity(contract)):
+            if names:
+                whole = pl.all_horizontal(pl.col(names).is_not_null())
+                twice = ~pl.struct(names).is_first_distinct()
+                rows = rows.filter(~(whole & twice)).join(known, on=names, how="anti", maintain_order="left")
         return rows
 
-    def _known(self, contract: Contract) -> dict[str, pl.Series]:
-        """Every prediction id and entity of the table; kept in memory, since appends are small and come often."""
-        types = {column.name: contract_io.DTYPES[column.kind] for column in contract.of(Role.entity)}
+    def _known(self, contract: Contract) -> pl.DataFrame:
+        """What tells the rows of the table apart; kept in memory, since appends are small and come often."""
+        types = {one.name: contract_io.DTYPES[one.kind] for one in contract.columns if one.name in _identity(contract)}
         types[PREDICTION] = pl.String()
         if self._table.newest() is None:
-            return {name: pl.Series(name, [], dtype=dtype) for name, dtype in types.items()}
+            return pl.DataFrame(schema=types)
         version = self._table.delta_version()
-        if self._keys[0] != version or self._keys[1].keys() != types.keys():
+        if self._keys is None or self._keys[0] != version or set(self._keys[1].columns) != set(types):
             rows = self._table.scan()
-            names = [name for name in types if name in rows.collect_schema()]
-            found = self._table.collect(rows.select(names))
-            self._keys = (version, {name: found[name].drop_nulls() for name in names})
-        return {name: there.cast(types[name], strict=False) for name, there in self._keys[1].items()}
+            there = rows.collect_schema()
+            columns = [pl.col(name) if name in there else pl.lit(None).alias(name) for name in types]
+            self._keys = (version, self._table.collect(rows.select(columns)))
+        return self._keys[1].cast(pl.Schema(types), strict=False)
+
+
+def _identity(contract: Contract) -> list[str]:
+    """The columns that say which row it is: an entity that comes again does so at another time, unless it is unique."""
+    entity, time = contract.of(Role.entity), contract.of(Role.time)
+    if entity and all(column.unique for column in entity):
+        return [column.name for column in entity]
+    return [column.name for column in (*entity, *time)] if entity and time else []
 
 
 def _written(told: Told) -> Written:

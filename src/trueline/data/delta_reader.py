@@ -9,13 +9,15 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from trueline.errors import Unavailable
+from trueline.storage.places import TablePlace
+from trueline.storage.troubles import explain
 
 
 class DeltaReader:
     """One handle, brought up to the newest commit before every read; until the first commit the table is empty."""
 
-    def __init__(self, table: Path, schema: pl.Schema) -> None:
-        self._path = table
+    def __init__(self, table: Path | TablePlace, schema: pl.Schema) -> None:
+        self._place = TablePlace.of(table)
         self._schema = schema
         self._handle: DeltaTable | None = None
 
@@ -29,10 +31,10 @@ class DeltaReader:
             handle = self._newest()
             if handle is None:
                 return pl.DataFrame(schema=self._schema)
-            frame = pl.scan_delta(handle).filter(*predicates).collect()
+            frame = scan_table(handle, self._place).filter(*predicates).collect()
         except (DeltaError, OSError, pl.exceptions.PolarsError) as problem:
             self._handle = None
-            raise Unavailable(f"the table {self._path} cannot be read: {problem}") from problem
+            raise Unavailable(f"the table {self._place} cannot be read: {explain(problem)}") from problem
         return frame.select(pl.col(name).cast(kind) for name, kind in self._schema.items())
 
     def days(self) -> list[str]:
@@ -42,7 +44,7 @@ class DeltaReader:
             return [] if handle is None else sorted({str(one["day"]) for one in handle.partitions()})
         except (DeltaError, OSError) as problem:
             self._handle = None
-            raise Unavailable(f"the table {self._path} cannot be read: {problem}") from problem
+            raise Unavailable(f"the table {self._place} cannot be read: {explain(problem)}") from problem
 
     def _newest(self) -> DeltaTable | None:
         if self._handle is not None:
@@ -52,7 +54,17 @@ class DeltaReader:
                 self._handle = None
         if self._handle is None:
             try:
-                self._handle = DeltaTable(self._path)
+                self._handle = open_table(self._place)
             except TableNotFoundError:
                 return None
         return self._handle
+
+
+def open_table(place: TablePlace, version: int | None = None) -> DeltaTable:
+    """A handle of the table as it is now, or as it was; TableNotFoundError when there is none."""
+    return DeltaTable(place.uri, version=version, storage_options=place.options)
+
+
+def scan_table(handle: DeltaTable, place: TablePlace) -> pl.LazyFrame:
+    """The rows of a handle; Polars is told by itself how to get there, for it reads the options in its own way."""
+    return pl.scan_delta(handle, storage_options=place.reading)

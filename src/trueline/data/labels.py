@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from trueline.data.delta_reader import DeltaReader
+from trueline.storage.places import TablePlace
 
 SCHEMA = pl.Schema(
     {
@@ -42,7 +43,7 @@ class Resolved:
 
 
 class Labels:
-    def __init__(self, table: Path) -> None:
+    def __init__(self, table: Path | TablePlace) -> None:
         self._reader = DeltaReader(table, SCHEMA)
 
     def read(self, since_day: str, until_day: str | None = None) -> pl.DataFrame:

@@ -14,9 +14,12 @@ from pathlib import Path
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from trueline.data.delta_reader import open_table, scan_table
 from trueline.errors import Conflict, NotFound, Unavailable
+from trueline.storage.places import TablePlace
+from trueline.storage.troubles import explain
 
 TOLD = "trueline.dataset"
 """The key in a commit's metadata, and the application whose transaction a number is."""
@@ -49,8 +52,8 @@ class Told:
 class NumberedTable:
     """Sees the table as it was at the last `refresh`, or at its own last commit if that is later."""
 
-    def __init__(self, path: Path, partition: str) -> None:
-        self._path = path
+    def __init__(self, path: Path | TablePlace, partition: str) -> None:
+        self._place = TablePlace.of(path)
         self._partition = partition
         self._handle: DeltaTable | None = None
         self._newest: tuple[int, Told | None] = (-1, None)  # as read at this Delta version
@@ -60,11 +63,13 @@ class NumberedTable:
         try:
             if self._handle is not None:
                 self._handle.update_incremental()
-            elif (self._path / "_delta_log").is_dir() and DeltaTable.is_deltatable(str(self._path)):
-                self._handle = DeltaTable(self._path)
+            else:
+                self._handle = open_table(self._place)
+        except TableNotFoundError:
+            self._handle = None
         except (DeltaError, OSError) as problem:
             self._handle = None
-            raise Unavailable(f"the dataset table {self._path} cannot be opened ({problem})") from problem
+            raise Unavailable(f"the dataset table {self._place} cannot be opened: {explain(problem)}") from problem
 
     def newest(self) -> Told | None:
         """The last version, whoever wrote it; None while there is none."""
@@ -72,7 +77,7 @@ class NumberedTable:
             return None
         version = self._handle.version()
         if self._newest[0] != version:
-            found = next(_told_by(self._handle, 2), None) or next(_told_by(self._handle, None), None)
+            found = next(self._told(2), None) or next(self._told(None), None)
             self._newest = (version, found)
         return self._newest[1]
 
@@ -84,7 +89,7 @@ class NumberedTable:
         try:
             return rows.collect()
         except (DeltaError, OSError, pl.exceptions.ComputeError) as problem:
-            raise Unavailable(f"the dataset table {self._path} cannot be read ({problem})") from problem
+            raise Unavailable(f"the dataset table {self._place} cannot be read: {explain(problem)}") from problem
 
     def scan(self, number: int | None = None) -> pl.LazyFrame:
         """The rows of the newest version, or of the numbered one."""
@@ -92,10 +97,10 @@ class NumberedTable:
         if self._handle is None or newest is None:
             raise NotFound("the dataset has no version yet; its source is ingested first")
         if number is None or number == newest.facts.number:
-            return pl.scan_delta(self._handle)
-        for told in _told_by(self._handle, None):
+            return scan_table(self._handle, self._place)
+        for told in self._told(None):
             if told.facts.number == number:
-                return pl.scan_delta(DeltaTable(self._path, version=told.delta_version))
+                return scan_table(open_table(self._place, told.delta_version), self._place)
         raise NotFound(f"the dataset has no version {number}; the newest is {newest.facts.number}")
 
     def commit(self, rows: pl.DataFrame, facts: Facts, *, replace: bool) -> Told:
@@ -103,12 +108,13 @@ class NumberedTable:
         table = self._handle
         try:
             write_deltalake(
-                self._path if table is None else table,
+                self._place.uri if table is None else table,
                 rows,
                 mode="overwrite" if replace else "append",
                 schema_mode="overwrite" if replace and table is not None else None,
                 partition_by=[self._partition],
                 configuration=KEEP_HISTORY if table is None else None,
+                storage_options=self._place.options,
                 writer_properties=WRITING,
                 commit_properties=CommitProperties(
                     custom_metadata={TOLD: json.dumps(asdict(facts))},
@@ -117,12 +123,16 @@ class NumberedTable:
             )
         except CommitFailedError as problem:
             self._handle = None
+            self.refresh()
+            told = self.newest()
+            if told is not None and told.facts == facts:  # our own commit, whose answer was lost on its way
+                return told
             raise Conflict(
                 f"somebody else wrote dataset version {facts.number} at the same moment; try again"
             ) from problem
         except (DeltaError, OSError) as problem:
             self._handle = None
-            raise Unavailable(f"the dataset table {self._path} cannot be written ({problem})") from problem
+            raise Unavailable(f"the dataset table {self._place} cannot be written: {explain(problem)}") from problem
         if table is None:
             self.refresh()
         told = self.newest()
@@ -139,9 +149,12 @@ class NumberedTable:
         except (DeltaError, OSError):
             self._handle = None
 
-
-def _told_by(table: DeltaTable, limit: int | None) -> Iterator[Told]:
-    """Our versions in the table's history, newest first."""
-    for commit in table.history(limit):
-        if TOLD in commit:
-            yield Told(Facts(**json.loads(commit[TOLD])), commit["version"])
+    def _told(self, limit: int | None) -> Iterator[Told]:
+        """Our versions in the table's history, newest first."""
+        try:
+            commits = [] if self._handle is None else self._handle.history(limit)
+        except (DeltaError, OSError) as problem:
+            raise Unavailable(f"the dataset table {self._place} cannot be read: {explain(problem)}") from problem
+        for commit in commits:
+            if TOLD in commit:
+                yield Told(Facts(**json.loads(commit[TOLD])), commit["version"])

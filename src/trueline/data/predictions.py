@@ -21,6 +21,7 @@ from trueline.data.delta_reader import DeltaReader
 from trueline.data.timestamps import as_utc
 from trueline.domain.contracts import Column, Kind, compile_column
 from trueline.domain.routes import Arm
+from trueline.storage.places import TablePlace
 
 SCHEMA = pl.Schema(
     {
@@ -53,7 +54,7 @@ ORDER = ("event_us", "prediction_id", "version")
 
 
 class Predictions:
-    def __init__(self, table: Path) -> None:
+    def __init__(self, table: Path | TablePlace) -> None:
         self._reader = DeltaReader(table, SCHEMA)
 
     def read_day(self, day: str) -> pl.DataFrame:
@@ -78,7 +79,7 @@ class Predictions:
         return found
 
 
-def find(table: Path, prediction_id: str) -> dict[str, Any] | None:
+def find(table: Path | TablePlace, prediction_id: str) -> dict[str, Any] | None:
     """`Predictions.find` for whoever asks once."""
     return Predictions(table).find(prediction_id)
 

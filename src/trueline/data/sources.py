@@ -1,4 +1,4 @@
-"""Where the rows come from: a file, several files, or a function of the project; always one Polars frame.
+"""Where the rows come from: files here or in a bucket, or a function of the project; always one Polars frame.
 
 What leaves here has only the types a contract knows: dates are datetimes, categoricals are strings, decimals are floats,
 and ISO 8601 text is a datetime in whatever source it stood. Nothing is guessed beyond that: a text that only sometimes
@@ -11,8 +11,9 @@ import hashlib
 import importlib.util
 import re
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import polars as pl
 
 from trueline.data.timestamps import TIMESTAMP, parse_timestamps
 from trueline.errors import InvalidData
+from trueline.storage.address import is_s3
 
 CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 PARQUET = (".parquet", ".pq")
@@ -32,9 +34,13 @@ def read_source(root: Path, source: str) -> pl.DataFrame:
     """All rows of the source, `root` being where its relative path starts."""
     if (function := FUNCTION.match(source)) is not None:
         frame = _plain(_from_function(root, source, function["file"], function["name"]))
+    elif is_s3(source):
+        from trueline.data.bucket_files import fetch  # noqa: PLC0415 PyArrow's client comes with it, for buckets only
+
+        with tempfile.TemporaryDirectory(prefix="trueline-") as folder:
+            frame = _read_files(Path(folder), fetch(source, Path(folder)))
     else:
-        frames = {path: _plain(_read_file(root, path)) for path in _files(root, source)}
-        frame = _together(root, frames) if len(frames) > 1 else next(iter(frames.values()))
+        frame = _read_files(root, _files(root, source))
     if frame.height == 0 or frame.width == 0:
         raise InvalidData(f"the source {source} has no rows; a model cannot be trained on nothing")
     return frame
@@ -44,6 +50,10 @@ def fingerprint(root: Path, source: str) -> str | None:
     """What changes when the source's files do, without reading them; None where only reading can tell."""
     if FUNCTION.match(source) is not None:
         return None
+    if is_s3(source):
+        from trueline.data.bucket_files import fingerprint as of_objects  # noqa: PLC0415 as above
+
+        return of_objects(source)
     digest = hashlib.sha256()
     for path in _files(root, source):
         try:
@@ -52,6 +62,11 @@ def fingerprint(root: Path, source: str) -> str | None:
             raise _unreadable(root, path, problem) from problem
         digest.update(f"{_shown(root, path)}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
     return digest.hexdigest()
+
+
+def _read_files(root: Path, paths: Sequence[Path]) -> pl.DataFrame:
+    frames = {path: _plain(_read_file(root, path)) for path in paths}
+    return _together(root, frames) if len(frames) > 1 else next(iter(frames.values()))
 
 
 def _files(root: Path, source: str) -> list[Path]:

@@ -1,29 +1,29 @@
-"""The Delta tables of one state folder, each opened once: a handle kept is a log not read again."""
+"""The Delta tables of one project, each opened once: a handle kept is a log not read again."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 
 from trueline.data.datasets import Datasets
 from trueline.data.labels import Labels
 from trueline.data.predictions import Predictions
+from trueline.storage.places import Storage
 
 
 class Tables:
     """For one thread: its handles follow what other processes append."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
 
     @cached_property
     def dataset(self) -> Datasets:
-        return Datasets(self._folder / "dataset")
+        return Datasets(self._storage.table("dataset"))
 
     @cached_property
     def predictions(self) -> Predictions:
-        return Predictions(self._folder / "predictions")
+        return Predictions(self._storage.table("predictions"))
 
     @cached_property
     def labels(self) -> Labels:
-        return Labels(self._folder / "labels")
+        return Labels(self._storage.table("labels"))

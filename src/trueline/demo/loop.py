@@ -19,9 +19,9 @@ import msgspec
 from trueline.client import Client
 from trueline.demo.flights import END, START, Flight
 from trueline.demo.ledger import Ledger
-from trueline.demo.planted import PLANS, Push
-from trueline.demo.wire import Answer, Request, Wire
+from trueline.demo.planted import FEED, PLANS, Feed, Push
 from trueline.errors import TruelineError
+from trueline.replaying.wire import Answer, Request, Wire
 from trueline.web.api.events import EventView
 
 TICK = timedelta(hours=3)
@@ -58,6 +58,7 @@ class Replay:
     pace: float = 0.0  # seconds of an onlooker's time for a day of the replay
     until: datetime = END
     pushes: list[Push] = field(default_factory=lambda: [Push(plan) for plan in PLANS])
+    feed: Feed = FEED
     events: list[EventView] = field(default_factory=list)
     _seen: int = 0
     _due: datetime | None = None  # when control has something to do next, as far as it said
@@ -115,7 +116,7 @@ class Replay:
 
     def _ask(self, flights: Sequence[Flight]) -> None:
         groups = list(together(flights))
-        for group, answer in zip(groups, self.wire.post([question(group) for group in groups]), strict=True):
+        for group, answer in zip(groups, self.wire.post([question(group, self.feed) for group in groups]), strict=True):
             self._book(group, answer)
 
     def _book(self, group: Sequence[Flight], answer: Answer) -> None:
@@ -179,9 +180,9 @@ def together(flights: Sequence[Flight]) -> Iterator[list[Flight]]:
         yield from (group[first : first + ROWS] for first in range(0, len(group), ROWS))
 
 
-def question(group: Sequence[Flight]) -> Request:
+def question(group: Sequence[Flight], feed: Feed) -> Request:
     headers = (("X-Trueline-Event-Time", stamp(group[0].scheduled)), ("X-Request-Id", f"flight-{group[0].number}"))
-    return Request("/predict", msgspec.json.encode({"instances": [flight.row for flight in group]}), headers)
+    return Request("/predict", msgspec.json.encode({"instances": [feed.row(flight) for flight in group]}), headers)
 
 
 def stamp(moment: datetime) -> str:

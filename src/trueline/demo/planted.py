@@ -1,18 +1,49 @@
-"""Two models that should not get far, pushed as a colleague would push them: through the public API, with a reason.
+"""What goes wrong on purpose: two models that should not get far, and two weeks of a feed that speaks another unit.
 
-The first is stopped by its gate. The second fails its gate too, but somebody waives the verdict; its canary sends it
-back.
+The models are pushed as a colleague would push them, through the public API, with a reason. The first is stopped by its
+gate. The second fails its gate too, but somebody waives the verdict; its canary sends it back. The feed is one
+airline's: for two weeks its distances come in kilometres, and nobody says so.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+
+import polars as pl
 
 from trueline.client import Client
-from trueline.demo.flights import START
+from trueline.demo.flights import START, Flight, Flights
 from trueline.errors import TruelineError
 from trueline.web.api.releases import ReleaseView
+
+KILOMETRES_A_MILE = 1.609344
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One airline's distances, in kilometres for a while."""
+
+    carrier: str
+    since: datetime
+    until: datetime
+
+    def row(self, flight: Flight) -> dict[str, Any]:
+        """What the server is asked with."""
+        broken = flight.row["carrier"] == self.carrier and self.since <= flight.scheduled < self.until
+        return {**flight.row, "distance": flight.row["distance"] * KILOMETRES_A_MILE} if broken else flight.row
+
+    def flights(self, drawn: Flights) -> Flights:
+        """What the other policies were asked with, and learnt from: the same feed."""
+        scheduled = pl.col("scheduled")
+        broken = (pl.col("carrier") == self.carrier) & (scheduled >= self.since) & (scheduled < self.until)
+        told = pl.when(broken).then(pl.col("distance") * KILOMETRES_A_MILE).otherwise(pl.col("distance"))
+        return Flights(drawn.frame.with_columns(distance=told))
+
+
+FEED = Feed("DL", START.replace(month=10, day=1), START.replace(month=10, day=15))
+"""Outside of the summer that the policies are compared in; two carriers in three have fewer flights."""
 
 
 @dataclass(frozen=True)

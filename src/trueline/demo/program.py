@@ -22,10 +22,12 @@ from trueline.demo.flights import END, SAMPLE, SEED, Flights
 from trueline.demo.ledger import POLICIES, Ledger
 from trueline.demo.live import watcher
 from trueline.demo.loop import TICK, Replay
-from trueline.demo.server import Server, Work, prepare, project_folder
+from trueline.demo.planted import FEED
 from trueline.demo.summary import Stopped, Year
-from trueline.demo.wire import Wire
+from trueline.demo.work import prepare, project_folder
 from trueline.errors import TruelineError
+from trueline.replaying.server import Server, Work
+from trueline.replaying.wire import Wire
 from trueline.web.api.staleness import StalenessView
 
 REPORT = Path("demo") / "report.html"
@@ -110,7 +112,8 @@ def books(drawn: Flights, until: datetime = END) -> Ledger:
     """The ledger of the flights before `until`, with what the two other policies would have answered."""
     fit = compare.fit_function(project_folder())
     asked = [flight for flight in drawn.served if flight.scheduled < until]
-    frozen, monthly = compare.frozen(drawn, fit), compare.monthly(drawn, fit)
+    told = FEED.flights(drawn)
+    frozen, monthly = compare.frozen(told, fit), compare.monthly(told, fit)
     return Ledger(asked, frozen[: len(asked)], monthly[: len(asked)])
 
 
@@ -174,6 +177,14 @@ def sentences(year: Year) -> list[str]:
             f"Version {back['version']} passed by a waiver, answered {back['requests_answered']} requests as canary "
             f"and was rolled back{took}: {back['reason']}"
         )
+    if fault := summary["upstream_fault"]:
+        ended = f"; closed by itself on {fault['closed'][:10]}" if fault["closed"] else "; still open"
+        told.append(
+            f"Upstream fault: {fault['feature']} in {fault['slice']}, since {fault['since']}, found on {fault['opened'][:10]}, "
+            f"advice {fault['advice']}, {fault['promoted_meanwhile']} promotions meanwhile{ended}: {fault['reason']}"
+        )
+    if autumn := summary["autumn"]:
+        told.append(f"Autumn, {autumn['at'][:10]}: {autumn['action']} version {autumn['version']}. {autumn['reason']}")
     told.append(
         f"{summary['acknowledged']:,} predictions were acknowledged, {summary['stored']:,} are stored; "
         f"{summary['refused']} requests were refused; {summary['seconds']:g} s."

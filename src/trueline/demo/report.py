@@ -13,9 +13,9 @@ import numpy as np
 from trueline.demo.flights import END, START
 from trueline.demo.live import TOLD
 from trueline.demo.summary import Year
-from trueline.demo.svg import Chart, Line, Mark, Span
 from trueline.web.api.events import EventView
 from trueline.web.api.staleness import StalenessView
+from trueline.web.svg import Chart, Line, Mark, Span
 
 NAMES = {"frozen": "January's model, never retrained", "monthly": "retrained every month", "trueline": "trueline"}
 
@@ -40,6 +40,8 @@ def page(year: Year, staleness: StalenessView | None) -> str:
             ),
             _section("Month by month", _months(year)),
             _section("Two bad models, pushed on purpose", _planted(year)),
+            _fault(summary["upstream_fault"]),
+            _autumn(summary["autumn"]),
             _stale(staleness),
             _section("What happened, and why", _timeline(year)),
             _footer(summary),
@@ -167,6 +169,28 @@ def _planted(year: Year) -> str:
     return f"<ul class=planted>{''.join(items)}</ul>"
 
 
+def _fault(fault: dict[str, Any] | None) -> str:
+    if fault is None:
+        return ""
+    ended = f"It was closed by itself on {fault['closed'][:10]}." if fault["closed"] else "It is still open."
+    told = (
+        f"<p><b>{escape(fault['feature'])}</b> in <b>{escape(fault['slice'])}</b>, advice <b>{escape(fault['advice'])}</b>. "
+        f"{escape(_capital(fault['reason']))}. {fault['promoted_meanwhile']} versions were promoted while it was there. {ended}</p>"
+    )
+    return _section("Two weeks of kilometres from one airline's feed", told)
+
+
+def _autumn(autumn: dict[str, Any] | None) -> str:
+    if autumn is None:
+        return ""
+    told = f"<p>{autumn['at'][:10]}: <b>{escape(autumn['action'])}</b>, version {autumn['version']}. {escape(_capital(autumn['reason']))}</p>"
+    return _section("Winter returns", told)
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
 def _stale(staleness: StalenessView | None) -> str:
     if staleness is None or not staleness.ages:
         return ""
@@ -182,9 +206,7 @@ def _stale(staleness: StalenessView | None) -> str:
         unit="×",
         centred=False,
     )
-    return _section(
-        "How fast this model rots", chart.draw(), "", escape(staleness.sentence[:1].upper() + staleness.sentence[1:])
-    )
+    return _section("How fast this model rots", chart.draw(), "", escape(_capital(staleness.sentence)))
 
 
 def _timeline(year: Year) -> str:

@@ -10,13 +10,15 @@ from typing import Any
 
 from trueline.demo.flights import START
 from trueline.demo.ledger import POLICIES, Ledger
-from trueline.demo.planted import Push
+from trueline.demo.planted import FEED, Feed, Push
 from trueline.web.api.events import EventView
 from trueline.web.api.incidents import IncidentView
 from trueline.web.api.releases import ReleaseView
 
 SUMMER = (datetime(2013, 5, 1, tzinfo=UTC), datetime(2013, 10, 1, tzinfo=UTC))
+AUTUMN = datetime(2013, 10, 1, tzinfo=UTC)
 AHEAD = timedelta(days=14)
+UPSTREAM = "upstream"
 TOLERATED = 1.10  # a page was false if the model it was about stayed within this of its reference
 
 
@@ -71,7 +73,9 @@ class Year:
         return rows
 
     def false_pages(self) -> int:
-        return sum(false_page(self.ledger, one, reference(self.events, one)) for one in self.incidents)
+        performance = [one for one in self.incidents if one.kind != UPSTREAM]
+        false_faults = sum(false_fault(one, FEED) for one in self.incidents if one.kind == UPSTREAM)
+        return false_faults + sum(false_page(self.ledger, one, reference(self.events, one)) for one in performance)
 
     def as_dict(self) -> dict[str, Any]:
         """The object that `--json` ends with. `seconds` and `rollback_ms` are wall times; nothing else is."""
@@ -92,6 +96,8 @@ class Year:
                 {"opened": _time(one.opened_at), "closed": _time(one.closed_at), "reason": one.reason}
                 for one in self.incidents
             ],
+            "upstream_fault": self.upstream_fault(),
+            "autumn": self.autumn(),
             "false_pages": self.false_pages(),
             "gate_stopped": self._gate_stopped(),
             "canary_rolled_back": self._rolled_back(),
@@ -101,6 +107,47 @@ class Year:
             "refused": len(self.ledger.refused),
             "seconds": round(self.seconds, 1),
         }
+
+    def upstream_fault(self) -> dict[str, Any] | None:
+        """The first input that was found broken, as the incident says it."""
+        for one in self.incidents:
+            if one.kind == UPSTREAM and one.cause:
+                return {
+                    "feature": one.cause["feature"],
+                    "slice": one.cause["slice"],
+                    "advice": one.advice,
+                    "since": one.cause["since"],
+                    "until": one.cause.get("until"),
+                    "opened": _time(one.opened_at),
+                    "closed": _time(one.closed_at),
+                    "reason": one.reason,
+                    "promoted_meanwhile": sum(
+                        one.cause["since"] <= event.at.date().isoformat() and event.at < (one.closed_at or event.at)
+                        for event in self.promotions
+                    ),
+                }
+        return None
+
+    def autumn(self) -> dict[str, Any] | None:
+        """What the loop first did about the season: an earlier champion again, or a refit, and why."""
+        served: set[Any] = set()
+        for event in (event for event in self.events if event.kind == "release.promote"):
+            version = event.detail.get("version")
+            if event.at >= AUTUMN:
+                action = "re_promote" if version in served else "retrain"
+                reason = self._why_proposed(version, event)
+                return {"action": action, "version": version, "at": _time(event.at), "reason": reason}
+            served.add(version)
+        return None
+
+    def _why_proposed(self, version: Any, promotion: EventView) -> str:
+        """Why the loop sent a version to its gate, the last time before it was promoted."""
+        asked = [
+            event.reason
+            for event in self.events
+            if event.kind == "gate.create" and event.detail.get("version") == version and event.id < promotion.id
+        ]
+        return asked[-1] if asked else promotion.reason
 
     def _gate_stopped(self) -> dict[str, Any] | None:
         for one in self.stopped:
@@ -142,6 +189,13 @@ def false_page(ledger: Ledger, incident: IncidentView, promised: float) -> bool:
     """
     ahead = ledger.mae("trueline", incident.opened_at, incident.opened_at + AHEAD, incident.version)
     return ahead <= TOLERATED * promised
+
+
+def false_fault(incident: IncidentView, feed: Feed) -> bool:
+    """Whether an input was called broken that was not: another one, another slice, or another time than was planted."""
+    cause = incident.cause or {}
+    planted = (cause.get("feature"), cause.get("slice")) == ("distance", f"carrier={feed.carrier}")
+    return not (planted and feed.since <= incident.opened_at < feed.until + AHEAD)
 
 
 def _round(value: float) -> float | None:

@@ -1,10 +1,15 @@
-"""An incident: the model is worse than promised, from the alert that opened it to the evidence that closed it."""
+"""An incident: the model is worse than promised, from the alert that opened it to the evidence that closed it.
+
+There are two kinds, because a season and a broken feed are two causes: the promise is not kept (*performance*), or an
+input is shown to be broken in a slice (*upstream*). At most one of a kind is open in a project.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from trueline.domain.machines import Machine
 
@@ -13,6 +18,11 @@ class IncidentState(StrEnum):
     open = "open"
     acknowledged = "acknowledged"
     closed = "closed"
+
+
+class IncidentKind(StrEnum):
+    performance = "performance"
+    upstream = "upstream"
 
 
 class IncidentEvent(StrEnum):
@@ -45,3 +55,5 @@ class Incident:
     opened_at: datetime
     closed_at: datetime | None
     closed_reason: str | None
+    kind: IncidentKind = IncidentKind.performance
+    cause: dict[str, Any] | None = None  # ranked suspects, and for a fault what it is, where and since when

@@ -36,9 +36,18 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class Approve:
+    """Who has to say yes before a version is released: `count` of `by`."""
+
+    by: tuple[str, ...] = ()
+    count: int = 0  # 0: nobody is asked
+
+
+@dataclass(frozen=True)
 class Gates:
     quality: Quality = field(default_factory=Quality)
     holdout: timedelta = timedelta(days=7)
+    approve: Approve = field(default_factory=Approve)
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,15 @@ class Retrain:
 
 
 @dataclass(frozen=True)
+class Engines:
+    """Where rows, runs and tables live. Raw text: a URL, or a reference that `settings.resolve` turns into one."""
+
+    database: str | None = None  # None: SQLite in the state folder
+    tracking: str | None = None  # None: MLflow's own SQLite file there
+    storage: str | None = None  # None: that folder itself
+
+
+@dataclass(frozen=True)
 class Project:
     name: str
     data: Data
@@ -102,3 +120,6 @@ class Project:
     release: ReleasePolicy = field(default_factory=ReleasePolicy)
     monitor: Monitor = field(default_factory=Monitor)
     retrain: Retrain = field(default_factory=Retrain)
+    engines: Engines = field(default_factory=Engines)
+    target: str | None = None  # the environment whose overlay is in force
+    targets: tuple[str, ...] = ()  # every environment the file names

@@ -28,7 +28,7 @@ class Route:
     version: int
     arm: Arm
     weight: float  # share of requests, 0 for shadow
-    path: str  # the model's folder
+    path: str  # the model's folder; control keeps it relative to the state folder, which every machine has its own of
     digest: str  # of its content, verified before loading
 
 
@@ -52,6 +52,15 @@ class RouteTable:
     @property
     def champion(self) -> Route | None:
         return next((route for route in self.routes if route.arm is Arm.champion), None)
+
+    @property
+    def answering(self) -> RouteTable:
+        """The table without the versions that only score in shadow."""
+        return replace(self, routes=tuple(route for route in self.routes if route.weight > 0))
+
+    def completes(self, other: RouteTable) -> bool:
+        """Whether this is the same decision, with shadows that the other still lacked the models of."""
+        return self.answering == other.answering and set(other.routes) < set(self.routes)
 
     def only(self, version: int, *, epoch: int, hold: bool) -> RouteTable:
         """The same table with every request sent to one version (rollback on the server itself)."""

@@ -24,6 +24,7 @@ class RunEvent(StrEnum):
     succeed = "succeed"
     fail = "fail"
     cancel = "cancel"
+    resume = "resume"  # somebody has it go on: what is finished stays
 
 
 class Purpose(StrEnum):
@@ -32,6 +33,7 @@ class Purpose(StrEnum):
     manual = "manual"
     rehearsal = "rehearsal"
     alert = "alert"
+    promotion = "promotion"  # brings a version of another target here; nothing is trained
 
 
 RUNS: Machine[RunState, RunEvent] = Machine[RunState, RunEvent](
@@ -46,7 +48,7 @@ RUNS: Machine[RunState, RunEvent] = Machine[RunState, RunEvent](
             RunEvent.fail: RunState.failed,
         },
         RunState.succeeded: {},
-        RunState.failed: {},
+        RunState.failed: {RunEvent.resume: RunState.queued},
         RunState.cancelled: {},
     },
 )
@@ -76,3 +78,4 @@ class Run:
     error: str | None
     created_at: datetime
     finished_at: datetime | None
+    origin: dict[str, Any] | None = None  # of a promotion: target, version, digest and what was known of it there

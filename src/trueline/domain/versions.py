@@ -53,3 +53,4 @@ class Version:
     trained_to: datetime  # no row at or after it was trained on
     purpose: str
     created_at: datetime
+    waiting: str | None = None  # whose approvals its release waits for

@@ -15,6 +15,11 @@ from trueline.domain.verdicts import Verdict
 from trueline.stats.blocks import BlockPair, relative_difference
 from trueline.stats.proportion import confidence_sequence
 
+VOUCHED = {
+    "freshness": ("freshness is shown to pay", "refit"),
+    "champion": ("the champion is shown to be stale", "refit"),
+    "earlier": ("it is shown to be better than the champion and the freshest refit", "earlier champion"),
+}
 GRAVITY = (Verdict.error, Verdict.failed, Verdict.inconclusive)
 
 
@@ -155,12 +160,10 @@ def _metric(evidence: GateEvidence) -> list[Check]:
 def _merit(evidence: GateEvidence, policy: GatePolicy) -> list[Check]:
     needed = 1 / policy.alpha
     if evidence.wealth is not None and evidence.wealth >= needed:
-        shown = (
-            "the champion is shown to be stale" if evidence.vouched_by == "champion" else "freshness is shown to pay"
-        )
+        shown, what = VOUCHED.get(evidence.vouched_by or "", VOUCHED["freshness"])
         reason = (
             f"{shown} (wealth {evidence.wealth:.0f}, needed {needed:.0f}), which vouches for this "
-            "refit; it is sane and its features are known in time"
+            f"{what}; it is sane and its features are known in time"
         )
         return [Check("merit", Verdict.passed, reason)]
     if evidence.champion is None:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from trueline.control import endpoints, gates, runs
+from trueline.control import artefacts, gates, incidents, quarantine, runs, work
 from trueline.control.context import Context
+from trueline.control.work import Kind
 from trueline.data import contract_io
 from trueline.data.tables import Tables
 from trueline.domain.contracts import Contract, Role
@@ -28,40 +29,40 @@ from trueline.gates import scoring
 from trueline.gates.decide import GateDecision, GateEvidence, GatePolicy, Metric, Presence, Sanity, decide_gate
 from trueline.packaging.executors import Executor, load
 from trueline.stats.blocks import BlockPair
-from trueline.store import moves, rows, tables
+from trueline.store import rows, tables
 from trueline.store.engine import Tx
 
-LEASE = timedelta(minutes=2)
 CONTRACT = "contract.yaml"
 FRESHNESS_ALPHA = 0.05
-RETRY = timedelta(seconds=2)
+SAMPLE = 1000
 EARLIER = 10
 """Earlier champions that a candidate is held against, newest first."""
+
+WORK = Kind(
+    tables.gates,
+    GATES,
+    claim=GateEvent.claim,
+    requeue=GateEvent.requeue,
+    waiting=GateState.pending,
+    busy=GateState.evaluating,
+    retry=timedelta(seconds=2),
+)
 
 log = logging.getLogger("trueline")
 
 
 def work_one(context: Context, opened: Tables) -> bool:
     """Evaluate the oldest waiting gate, if there is one."""
-    with context.store.begin() as tx:
-        claimed = moves.claim(
-            tx,
-            tables.gates,
-            GATES,
-            GateEvent.claim,
-            project=context.project.name,
-            waiting=GateState.pending,
-            busy=GateState.evaluating,
-            owner=context.actor,
-            lease=LEASE,
-        )
-        if claimed is None:
-            return False
-        gate = rows.get(tx, Gate, claimed[0])
+    claimed = work.claim(context, WORK)
+    if claimed is None:
+        return False
+    with context.store.read() as tx:
+        gate = rows.get(tx, Gate, claimed.id)
     try:
-        decision, evidence = evaluate(context, opened, gate)
+        with work.renewed(context, WORK, claimed):
+            decision, evidence = evaluate(context, opened, gate)
     except Unavailable as problem:
-        _requeue(context, gate, claimed[1], str(problem))
+        work.requeue(context, WORK, claimed, str(problem))
         return True
     except Exception as problem:  # the edge of a loop: a gate that cannot be evaluated says so and never hangs
         if not isinstance(problem, TruelineError):
@@ -71,24 +72,16 @@ def work_one(context: Context, opened: Tables) -> bool:
     kept = {"checks": [asdict(check) for check in decision.checks], **(_plain(evidence) if evidence else {})}
     with context.store.begin() as tx:
         gates.decide(
-            tx, gate, claimed[1], verdict=decision.verdict, reason=decision.reason, evidence=kept, actor=context.actor
+            tx,
+            gate,
+            claimed.fence,
+            verdict=decision.verdict,
+            reason=decision.reason,
+            evidence=kept,
+            actor=context.actor,
+            approve=context.project.gates.approve,
         )
     return True
-
-
-def _requeue(context: Context, gate: Gate, fence: int, problem: str) -> None:
-    with context.store.begin() as tx:
-        moves.move(
-            tx,
-            tables.gates,
-            GATES,
-            gate.id,
-            GateEvent.requeue,
-            actor=context.actor,
-            reason=f"not possible now, tried again later: {problem}",
-            fence=fence,
-            not_before=tx.wall + RETRY,
-        )
 
 
 def _plain(evidence: GateEvidence) -> dict[str, Any]:
@@ -108,12 +101,14 @@ def evaluate(context: Context, opened: Tables, gate: Gate) -> tuple[GateDecision
     contract = contract_io.read(context.root / CONTRACT)
     held_out = later_rows(context, opened, contract, [version, *([champion] if champion else [])])
     own = later_rows(context, opened, contract, [version])
+    folder = artefacts.model(context, version)
     try:
-        candidate = load(endpoints.model_folder(context.folder, version), version.digest)
+        candidate = load(folder, version.digest)
     except TruelineError as problem:
         evidence = GateEvidence(version.number, Sanity(loads=False, problem=str(problem)))
         return decide_gate(evidence, policy), evidence
-    sanity = _sanity(version, candidate, own if own.height else held_out, context, gate)
+    sample = own if own.height else held_out if held_out.height else _trained_on(context, opened, version)
+    sanity = _sanity(version, candidate, sample, gate)
     evidence = GateEvidence(
         version=version.number,
         sanity=sanity,
@@ -132,22 +127,28 @@ def later_rows(context: Context, opened: Tables, contract: Contract, versions: l
     """Labelled rows of the dataset that none of these versions was trained on, each with its block."""
     time = next((column.name for column in contract.of(Role.time)), None)
     if time is None:
-        held_out = context.folder.run(versions[0].run) / "held_out.arrow"
-        found = pl.read_ipc(held_out) if held_out.exists() else pl.DataFrame()
+        held_out = artefacts.held_out(context, versions[0])
+        found = pl.DataFrame() if held_out is None else pl.read_ipc(held_out)
     else:
         found = opened.dataset.read(start=max(version.trained_to for version in versions), end=None, time=time)
     if found.is_empty():
         return found
-    found = found.filter(pl.col(contract.target.name).is_not_null())
+    with context.store.read() as tx:
+        faults = incidents.faults(tx, context.project.name)
+    found = found.filter(pl.col(contract.target.name).is_not_null() & ~quarantine.spoilt(found, faults, time))
     return scoring.with_blocks(found, time)
 
 
-def _sanity(version: Version, candidate: Executor, sample: pl.DataFrame, context: Context, gate: Gate) -> Sanity:
+def _trained_on(context: Context, opened: Tables, version: Version) -> pl.DataFrame:
+    """Some rows to try a model on where there are none later than its training; a promoted one brought none along."""
+    rows_file = context.folder.run(version.run) / "rows.arrow"
+    found = pl.read_ipc(rows_file) if rows_file.exists() else opened.dataset.read(start=None, end=None, time=None)
+    return found.head(SAMPLE)
+
+
+def _sanity(version: Version, candidate: Executor, sample: pl.DataFrame, gate: Gate) -> Sanity:
     parity = version.parity
     proved = float(parity.get("worst", 0.0)) <= float(parity.get("tolerance", 0.0))
-    if not sample.height:
-        rows_file = context.folder.run(version.run) / "rows.arrow"
-        sample = pl.read_ipc(rows_file).head(1000)
     try:
         finite = bool(np.isfinite(scoring.predict(candidate, sample)).all())
     except (TruelineError, RuntimeError, ValueError) as problem:
@@ -225,7 +226,7 @@ def _with(evidence: GateEvidence, **changes: Any) -> GateEvidence:
 
 
 def _load(context: Context, version: Version) -> Executor:
-    return load(endpoints.model_folder(context.folder, version), version.digest)
+    return load(artefacts.model(context, version), version.digest)
 
 
 def _earlier(tx: Tx, project: str, champion: Version | None) -> list[Version]:

@@ -19,14 +19,16 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
-from trueline.errors import Conflict, InvalidData, Unavailable
+from trueline.errors import Conflict, InvalidData, NotRecorded, Unavailable
 from trueline.journal import records
 from trueline.journal.records import Record
 
@@ -100,6 +102,7 @@ class Writer:
         self.segment_bytes = segment_bytes
         self.sync = sync
         self.bytes_written = 0
+        self._torn = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(folder, wait)
@@ -109,31 +112,40 @@ class Writer:
         except OSError as problem:
             raise Unavailable(f"the journal {folder} cannot be written: {problem.strerror or problem}") from problem
 
+    @property
+    def position(self) -> str:
+        """Where the next record goes: of two starts that wrote anything never the same, whatever the clock says."""
+        return f".{self.segment:x}.{self._offset:x}"
+
     def append(self, batch: Sequence[Record]) -> None:
         """Write the records with one `write()`; when this returns they survive the death of the process.
 
-        Raises Unavailable when the disk does not take them all.
+        Raises NotRecorded when the disk does not take them all; the first ones may be in the journal, and then stay.
         """
+        self._mend()
         encode = records.encoder.encode
-        data = b"".join([frame(encode(record)) for record in batch])
+        frames = [frame(encode(record)) for record in batch]
+        data = b"".join(frames)
         if self._offset and self._offset + len(data) > self.segment_bytes:
-            self.seal()
+            with suppress(Unavailable):  # no room for another file: this one may have some
+                self.seal()
         try:
             written = os.write(self._file, data)
             while written < len(data):  # interrupted, or the disk is nearly full: the next write says which
                 written += os.write(self._file, data[written:])
-            if self.sync:
-                os.fdatasync(self._file)
         except OSError as problem:
-            self._offset = _recover(self._file)
-            raise Unavailable(
-                f"the journal {self.folder} cannot be written ({problem.strerror or problem}); free some disk space"
-            ) from problem
+            raise self._refused(problem, self._cut(frames)) from problem
         self._offset += len(data)
         self.bytes_written += len(data)
+        if self.sync:
+            try:
+                os.fdatasync(self._file)
+            except OSError as problem:
+                raise self._refused(problem, 0) from problem
 
     def seal(self) -> int:
         """Close the open segment, if anything is in it, and return the highest sealed segment (0: none)."""
+        self._mend()
         if self._offset:
             try:
                 following = _open(path_of(self.folder, self.segment + 1))
@@ -145,6 +157,30 @@ class Writer:
             self._file, self._offset = following, 0
             self.segment += 1
         return self.segment - 1
+
+    def _cut(self, frames: Sequence[bytes]) -> int:
+        """After a write that failed: cut the torn frame off; how many whole ones of the batch are in."""
+        before, self._torn = self._offset, True
+        try:
+            self._mend()
+        except NotRecorded:
+            return 0  # not even that could be done: it is tried again before anything else is
+        return sum(before + size <= self._offset for size in accumulate(map(len, frames)))
+
+    def _mend(self) -> None:
+        """Go on behind the last whole frame, where a write that failed has left a torn one."""
+        if not self._torn:
+            return
+        try:
+            end = _recover(self._file, self._offset)
+        except OSError as problem:
+            raise self._refused(problem, 0) from problem
+        self.bytes_written += end - self._offset
+        self._offset, self._torn = end, False
+
+    def _refused(self, problem: OSError, kept: int) -> NotRecorded:
+        why = problem.strerror or problem
+        return NotRecorded(f"the journal {self.folder} cannot be written ({why}); free some disk space", kept=kept)
 
     def close(self) -> None:
         if self._lock >= 0:
@@ -184,16 +220,16 @@ def _lock(folder: Path, wait: float) -> int:
             return descriptor
 
 
-def _recover(descriptor: int) -> int:
-    """Cut a torn tail off and return the length that is left."""
+def _recover(descriptor: int, start: int = 0) -> int:
+    """Cut a torn tail off and return the length that is left; up to `start` the segment is known to be whole."""
     size = os.fstat(descriptor).st_size
-    data = os.pread(descriptor, size, 0) if size else b""
+    data = os.pread(descriptor, size - start, start) if size > start else b""
     end = 0
     for _, end in _frames(data, 0):  # noqa: B007  only the last one counts
         pass
-    if end < size:
-        os.ftruncate(descriptor, end)
-    return end
+    if start + end < size:
+        os.ftruncate(descriptor, start + end)
+    return start + end
 
 
 def _frames(data: bytes, start: int) -> Iterator[tuple[memoryview, int]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import fmean
 
+from trueline.monitoring.earlier import EarlierReading
 from trueline.monitoring.rehearsal import RehearsalReading
 from trueline.stats.blocks import block_value, mean_upper_bound
 from trueline.stats.detector import Detector, Kind
@@ -26,13 +27,15 @@ class Change(StrEnum):
 
 class Advice(StrEnum):
     retrain = "retrain"
+    upstream_fault = "upstream_fault"
+    re_promote = "re_promote"
     wait = "wait"
 
 
 @dataclass(frozen=True)
 class MonitorPolicy:
     loss: float = 0.10  # smallest loss worth a page, relative to the reference
-    blocks_per_false_alarm: float = 365.0
+    blocks_per_false_alarm: float = 730.0  # one in twice the declared time: the slices have the other half
     bound: float = 0.5  # block values are clipped at this share of the reference
     recovered: float = 20.0  # 1/α of closing
 
@@ -106,8 +109,18 @@ def _while_open(closing: Detector, version: int, numbers: str, policy: MonitorPo
     )
 
 
-def advise(reading: RehearsalReading) -> tuple[Advice, str]:
-    """What to do about an incident: would a fresh model help?"""
-    if reading.pays or reading.champion_stale:
-        return Advice.retrain, f"retraining helps: {reading.reason}"
-    return Advice.wait, f"retraining is not shown to help: {reading.reason}"
+def advise(fault: str | None, earlier: EarlierReading | None, rehearsed: RehearsalReading | None) -> tuple[Advice, str]:
+    """What to do about a loss: mend the input, go back to an earlier champion, retrain, or wait.
+
+    A broken input comes first: whatever is trained or promoted meanwhile learns from it. An earlier champion is shown
+    only if it beats the freshest refit too, so going back comes before retraining.
+    """
+    if fault is not None:
+        return Advice.upstream_fault, fault
+    if earlier is not None and earlier.version is not None and not earlier.serves:
+        return Advice.re_promote, f"an earlier champion is better: {earlier.reason}"
+    if rehearsed is None:
+        return Advice.wait, "no refit was rehearsed yet"
+    if rehearsed.pays or rehearsed.champion_stale:
+        return Advice.retrain, f"retraining helps: {rehearsed.reason}"
+    return Advice.wait, f"retraining is not shown to help, no earlier champion either: {rehearsed.reason}"

@@ -13,65 +13,56 @@ import msgspec
 import polars as pl
 from sqlalchemy import select
 
-from trueline.control import blocks, endpoints, journals, runs
+from trueline.control import blocks, endpoints, incidents, journals, runs, work
 from trueline.control.context import Context
+from trueline.control.work import Kind
 from trueline.data.labels import resolve
 from trueline.data.tables import Tables
 from trueline.domain.blocks import BLOCKS, Block, BlockEvent, BlockState
 from trueline.domain.releases import Release
 from trueline.domain.routes import Arm
 from trueline.errors import TruelineError
-from trueline.monitoring import drift, summaries
+from trueline.monitoring import diagnosis, drift, summaries
+from trueline.monitoring.profiles import Profile
+from trueline.monitoring.shifts import REMEMBERED
 from trueline.stats.arms import ArmsDesign, observe
-from trueline.store import moves, rows, tables
+from trueline.store import rows, tables
 from trueline.store.engine import Tx
 
-LEASE = timedelta(minutes=2)
-RETRY = timedelta(seconds=1)
+WORK = Kind(
+    tables.blocks,
+    BLOCKS,
+    claim=BlockEvent.claim,
+    requeue=BlockEvent.requeue,
+    waiting=BlockState.due,
+    busy=BlockState.evaluating,
+    retry=timedelta(seconds=1),
+)
 
 
 def work_one(context: Context, opened: Tables) -> bool:
     """Evaluate the oldest due block, if there is one."""
-    with context.store.begin() as tx:
-        claimed = moves.claim(
-            tx,
-            tables.blocks,
-            BLOCKS,
-            BlockEvent.claim,
-            project=context.project.name,
-            waiting=BlockState.due,
-            busy=BlockState.evaluating,
-            owner=context.actor,
-            lease=LEASE,
-        )
-        if claimed is None:
-            return False
-        block_id, fence = claimed
-        block = rows.get(tx, Block, block_id)
+    claimed = work.claim(context, WORK)
+    if claimed is None:
+        return False
+    with context.store.read() as tx:
+        block = rows.get(tx, Block, claimed.id)
     try:
-        journals.ship(context)
-        evidence = evaluate(context, opened, block.day)
+        with work.renewed(context, WORK, claimed):
+            journals.ship(context)
+            evidence, profile = evaluate(context, opened, block.day)
     except TruelineError as problem:
-        with context.store.begin() as tx:
-            moves.move(
-                tx,
-                tables.blocks,
-                BLOCKS,
-                block.id,
-                BlockEvent.requeue,
-                actor=context.actor,
-                reason=f"could not be evaluated: {problem}",
-                fence=fence,
-                not_before=tx.wall + RETRY,
-            )
+        work.requeue(context, WORK, claimed, str(problem))
         return True
     with context.store.begin() as tx:
-        blocks.evaluated(tx, block, fence, evidence, actor=context.actor, reason=sentence(block.day, evidence))
+        blocks.evaluated(tx, block, claimed.fence, evidence, actor=context.actor, reason=sentence(block.day, evidence))
+        if profile:
+            blocks.keep_profile(tx, block.project, block.day, profile, keep=REMEMBERED)
     return True
 
 
-def evaluate(context: Context, opened: Tables, day: str) -> dict[str, Any]:
-    """The evidence of one event-time day."""
+def evaluate(context: Context, opened: Tables, day: str) -> tuple[dict[str, Any], Profile]:
+    """The evidence of one event-time day, and its profile."""
     predictions = opened.predictions.read_day(day)
     through = date.fromisoformat(day) + timedelta(days=2) + context.project.monitor.labels.expect_after
     labels = resolve(opened.labels.read(day, through.isoformat()))
@@ -80,16 +71,29 @@ def evaluate(context: Context, opened: Tables, day: str) -> dict[str, Any]:
         version = runs.version(tx, context.project.name, champion) if champion is not None else None
         designs = _designs(tx, context, predictions)
         counted = {name: _counted(tx, name) for name in designs} if context.project.release.stick_to else {}
+        earlier = diagnosis.earlier_versions(tx, context.project.name, day)
+        fault = incidents.open_fault(tx, context.project.name)
     task = version.task if version is not None else "regression"
     scores = summaries.joined(predictions, labels.labels, task)
-    served = scores.filter("served")
     counts = {"duplicates": labels.duplicates, "corrections": labels.corrections}
-    return {
-        **summaries.losses(scores),
-        "coverage": summaries.coverage(predictions, counts, served.height),
-        "arms": {name: _arms(served, name, *design, counted.get(name)) for name, design in designs.items()},
+    evidence: dict[str, Any] = {
+        "coverage": summaries.coverage(predictions, counts, scores.filter("served").height),
         "drift": drift.compare(predictions, version) if version is not None else {},
     }
+    profile: Profile = {}
+    only_asked: set[int] = set()
+    if version is not None and scores.height:
+        found = diagnosis.answers(context, predictions, labels.labels, [version, *earlier])
+        profile = diagnosis.of_day(found, scores)
+        evidence |= diagnosis.look(context, opened, day, profile, version)
+        spoilt = diagnosis.quarantined(found, fault)
+        asked = diagnosis.rescored(context, found, [one for one in earlier if one.number != version.number])
+        only_asked = set(asked["scored_by"].to_list()) - set(scores["scored_by"].to_list())
+        scores = pl.concat([scores, asked], how="diagonal_relaxed").filter(~pl.col("prediction_id").is_in(spoilt))
+        evidence["quarantined"] = len(spoilt)
+    served = scores.filter("served")
+    arms = {name: _arms(served, name, *design, counted.get(name)) for name, design in designs.items()}
+    return {**summaries.losses(scores, only_asked), **evidence, "arms": arms}, profile
 
 
 def _designs(tx: Tx, context: Context, predictions: pl.DataFrame) -> dict[str, tuple[int, ArmsDesign, float]]:

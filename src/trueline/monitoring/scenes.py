@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import select
 
 from trueline.domain.blocks import Block
+from trueline.domain.releases import ReleaseState
 from trueline.domain.runs import Purpose
 from trueline.domain.versions import VersionState
+from trueline.monitoring.earlier import Champion, chosen
 from trueline.monitoring.rehearsal import PairedLoss, Refit, RehearsalBlock
 from trueline.stats.staleness import AgedLoss
 from trueline.store import tables
@@ -64,6 +66,23 @@ def champion_at(tx: Tx, project: str, moment: datetime) -> int | None:
         elif row.detail.get("version"):
             return int(row.detail["version"])
     return None
+
+
+def contenders(tx: Tx, project: str, moment: datetime) -> tuple[int, ...]:
+    """The earlier champions that compete on the day that begins then: promoted before it, and not taken back since."""
+    box, versions = tables.releases, tables.versions
+    found = tx.execute(
+        select(versions.c.number, versions.c.trained_to)
+        .join(box, (box.c.project == versions.c.project) & (box.c.version == versions.c.number))
+        .where(
+            box.c.project == project,
+            box.c.state.in_((ReleaseState.promoted, ReleaseState.done)),
+            box.c.created_at < moment,
+            versions.c.state == VersionState.approved,
+        )
+        .distinct()
+    )
+    return chosen([Champion(row.number, row.trained_to) for row in found])
 
 
 def ages(tx: Tx, project: str, blocks: Iterable[Block]) -> list[AgedLoss]:

@@ -7,6 +7,7 @@ compared with each other version on the very same rows.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import combinations
 from typing import Any
 
@@ -41,8 +42,19 @@ def joined(predictions: pl.DataFrame, labels: pl.DataFrame, task: str) -> pl.Dat
     )
 
 
-def losses(scores: pl.DataFrame) -> dict[str, Any]:
-    """Mean loss of what was served, of each version, and paired between each two versions."""
+def beside(prediction_ids: pl.Series, version: int, values: np.ndarray[Any, Any]) -> pl.DataFrame:
+    """Losses of a version that was asked afterwards, in the form of `joined`."""
+    scored = pl.DataFrame({"prediction_id": prediction_ids, "loss": pl.Series(values, dtype=pl.Float64)})
+    return scored.filter(pl.col("loss").is_finite()).with_columns(
+        scored_by=pl.lit(version, dtype=pl.Int64), served=pl.lit(value=False)
+    )
+
+
+def losses(scores: pl.DataFrame, asked: Collection[int] = ()) -> dict[str, Any]:
+    """Mean loss of what was served, of each version, and paired between each two versions.
+
+    Versions that were only `asked` afterwards are not paired with one another: nobody chooses between them.
+    """
     served = scores.filter("served")
     wide = scores.unique(["prediction_id", "scored_by"], keep="first", maintain_order=True).pivot(
         on="scored_by", index="prediction_id", values="loss", maintain_order=True
@@ -55,7 +67,11 @@ def losses(scores: pl.DataFrame) -> dict[str, Any]:
     return {
         "served": {"n": served.height, "loss": _mean(served["loss"])},
         "versions": versions,
-        "pairs": [_pair(first, second, columns) for first, second in combinations(sorted(columns), 2)],
+        "pairs": [
+            _pair(first, second, columns)
+            for first, second in combinations(sorted(columns), 2)
+            if not (first in asked and second in asked)
+        ],
     }
 
 

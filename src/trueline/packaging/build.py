@@ -25,6 +25,7 @@ from trueline.packaging.executors import Executor, load
 from trueline.packaging.manifest import ONNX, SKOPS, Manifest, Parity
 from trueline.packaging.native import CATEGORICAL, PLAIN
 from trueline.packaging.signature import CLASSIFICATION, Signature
+from trueline.storage import trees
 
 SLOWEST_ROW = 1e-3  # seconds inside the serving process, where everybody else waits meanwhile
 HELD_OUT_ROWS = (
@@ -69,7 +70,7 @@ def package(
         chosen = _first_that_holds(fitted, base, proof, draft)
         manifest.write(draft, chosen)
         mlflow_layout.write(draft, chosen, held_out, created)
-        digest = manifest.digest(draft)
+        digest = trees.digest(draft)
         if folder.exists():  # left by an attempt that was killed after its rename
             shutil.rmtree(folder)
         draft.rename(folder)

@@ -17,6 +17,7 @@ from trueline.packaging import manifest as manifests
 from trueline.packaging.feeds import Columns, feed
 from trueline.packaging.manifest import Manifest
 from trueline.packaging.signature import Signature
+from trueline.storage import trees
 
 
 class Executor(Protocol):
@@ -83,7 +84,7 @@ class SkopsExecutor:
 def load(folder: Path, digest: str | None) -> Executor:
     """The executor of a model folder, verified against the digest it was registered with (None: not verified)."""
     manifest = manifests.read(folder)
-    if digest is not None and (found := manifests.digest(folder)) != digest:
+    if digest is not None and (found := trees.digest(folder)) != digest:
         raise PackagingFailed(
             f"the model in {folder} is not the one that was registered: its content has digest {found}, "
             f"expected {digest}; restore the folder or package the model again"

@@ -1,8 +1,7 @@
-"""`trueline.json`, the page of a model folder that says how to execute it, and the folder's content digest."""
+"""`trueline.json`, the page of a model folder that says how to execute it."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -87,14 +86,3 @@ def read(folder: Path) -> Manifest:
         trusted=tuple(fields["trusted"]),
         meta=fields["meta"],
     )
-
-
-def digest(folder: Path) -> str:
-    """SHA-256 over every file's path and content, in path order: equal folders, and only they, have equal digests."""
-    whole = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix().encode()
-        content = path.read_bytes()
-        whole.update(b"%d:%s %d:" % (len(name), name, len(content)))
-        whole.update(content)
-    return "sha256:" + whole.hexdigest()

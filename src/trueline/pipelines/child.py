@@ -6,8 +6,6 @@ knows that the process died on the way.
 
 from __future__ import annotations
 
-import os
-import random
 import sys
 import time
 import traceback
@@ -16,31 +14,32 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from trueline.domain.contracts import Contract, Kind, Role
-from trueline.errors import InvalidData, TrainingFailed, TruelineError
+from trueline.domain.contracts import Contract, Role
+from trueline.errors import InvalidData, TrainingFailed, TruelineError, Unavailable
 from trueline.packaging.build import package
 from trueline.packaging.executors import Executor, load
 from trueline.packaging.parity import as_columns
 from trueline.packaging.signature import CLASSIFICATION
-from trueline.pipelines import metrics, summary, user_code
+from trueline.pipelines import metrics, summary, user_code, values
+from trueline.pipelines.outputs import Damaged, Outputs
+from trueline.pipelines.process import recorded, reproducible, send_output_to
+from trueline.pipelines.rows import read_rows
 from trueline.pipelines.spec import LOG, MODEL, TrainResult, TrainSpec, read_spec, write_failure, write_result
 from trueline.tracking import journal
-
-FLOATS = {Kind.float32: pl.Float32, Kind.float64: pl.Float64}
 
 
 def main(path: Path) -> None:
     """Train what the spec file says; leaves a result or a failure in the run's folder."""
     spec = read_spec(path)
     send_output_to(spec.folder / LOG)
-    sys.dont_write_bytecode = True
-    random.seed(spec.seed)
-    np.random.seed(spec.seed % 2**32)  # noqa: NPY002  estimators without a random_state draw from the global generator
     try:
-        with threadpool_limits(spec.threads):
+        with reproducible(spec.seed, spec.threads):
             result = train(spec)
+    except Damaged as problem:
+        if spec.outputs is not None:
+            Outputs(spec.outputs).discard(problem.digest)  # so that the step that made it is asked again
+        write_failure(spec.folder, Unavailable.__name__, str(problem))
     except TruelineError as problem:
         write_failure(spec.folder, type(problem).__name__, str(problem))
     except Exception as problem:  # noqa: BLE001  the edge of the process: told, with the traceback in the log
@@ -61,14 +60,10 @@ def train(spec: TrainSpec) -> TrainResult:
     held_out = None if spec.held_out is None else read_rows(spec.held_out, spec.contract)
     if rows.is_empty():
         raise TrainingFailed("there are no rows to train on in this window; widen it or wait for data")
-    journal.begin(spec.folder)
-    try:
+    with recorded(spec.folder):
         if spec.params:
             journal.log_params(spec.params)
-        function = user_code.find(spec.project, spec.entry)
-        estimator = user_code.fit(function, rows, spec.params, spec.project, spec.entry)
-    finally:
-        journal.end()
+        estimator = _from_steps(spec) if spec.result is not None else _fit(spec, rows)
     packaged = package(
         estimator,
         rows=rows if held_out is None or held_out.is_empty() else held_out,
@@ -98,14 +93,17 @@ def train(spec: TrainSpec) -> TrainResult:
     )
 
 
-def read_rows(path: Path, contract: Contract) -> pl.DataFrame:
-    """The rows, with float columns in the precision that the contract promises to requests too."""
-    frame = pl.read_ipc(path)
-    return frame.with_columns(
-        pl.col(column.name).cast(FLOATS[column.kind])
-        for column in contract.columns
-        if column.kind in FLOATS and column.name in frame.columns
-    )
+def _fit(spec: TrainSpec, rows: pl.DataFrame) -> Any:
+    function = user_code.find(spec.project, spec.entry)
+    return user_code.fit(function, rows, spec.params, spec.project, spec.entry)
+
+
+def _from_steps(spec: TrainSpec) -> Any:
+    """What the steps of a pipeline made, each in its own process before this one."""
+    assert spec.result is not None and spec.outputs is not None  # noqa: S101, PT018  given together
+    user_code.make_importable(spec.project, spec.entry)
+    estimator = values.load(spec.result["tree"], Outputs(spec.outputs), spec.project, spec.result["path"])
+    return user_code.usable(estimator, spec.entry)
 
 
 def _evaluate(spec: TrainSpec, executor: Executor, rows: pl.DataFrame, target: metrics.Floats) -> dict[str, float]:
@@ -124,18 +122,6 @@ def _target(rows: pl.DataFrame, contract: Contract, positive: Any) -> metrics.Fl
         raise InvalidData("the contract names no target; add `role: target` to the column that is to be predicted")
     values = rows[column.name] if positive is None else rows[column.name] == positive
     return values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-
-
-def send_output_to(path: Path) -> None:
-    """Make standard output and error this file, for Python and for libraries that print from C."""
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 if __name__ == "__main__":

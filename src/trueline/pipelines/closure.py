@@ -22,17 +22,21 @@ def closure(project: Path, entry: str) -> dict[str, str]:
     start = project / file
     if not start.is_file():
         raise TrainingFailed(f"{entry}: there is no file {file} in {project}; correct `train` in trueline.yaml")
-    roots = (start.parent.resolve(), project.resolve())
+    return files_reached(start.resolve(), (start.parent.resolve(), project.resolve()))
+
+
+def files_reached(start: Path, roots: tuple[Path, ...]) -> dict[str, str]:
+    """The digest of a file and of all it imports below the roots; names are relative to the last root."""
     found: dict[str, str] = {}
-    waiting = [start.resolve()]
+    waiting = [start]
     while waiting:
         path = waiting.pop()
-        name = _name(path, roots[1])
+        name = _name(path, roots[-1])
         if name in found:
             continue
-        tree = _parse(path, name)
+        tree = parse(path, name)
         found[name] = hashlib.sha256(ast.dump(tree, annotate_fields=False).encode()).hexdigest()
-        waiting.extend(_imported(tree, path, roots))
+        waiting.extend(imported(tree, path, roots))
     return dict(sorted(found.items()))
 
 
@@ -40,7 +44,7 @@ def _name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
-def _parse(path: Path, name: str) -> ast.Module:
+def parse(path: Path, name: str) -> ast.Module:
     try:
         return ast.parse(path.read_bytes(), filename=str(path))
     except (SyntaxError, ValueError) as problem:
@@ -48,7 +52,7 @@ def _parse(path: Path, name: str) -> ast.Module:
         raise TrainingFailed(f"{name}:{line or 1}: not valid Python: {getattr(problem, 'msg', problem)}") from problem
 
 
-def _imported(tree: ast.Module, path: Path, roots: tuple[Path, ...]) -> Iterator[Path]:
+def imported(tree: ast.AST, path: Path, roots: tuple[Path, ...]) -> Iterator[Path]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
-from trueline.control import endpoints, gates, runs
+from trueline.control import artefacts, endpoints, gates, runs, work
 from trueline.control.context import Context
 from trueline.control.runs import Trained
+from trueline.control.work import Kind
 from trueline.data.tables import Tables
 from trueline.domain.gates import Gate
 from trueline.domain.runs import RUNS, Purpose, Run, RunEvent, RunState
 from trueline.domain.versions import VersionState
 from trueline.errors import Conflict, TruelineError, Unavailable
-from trueline.pipelines import preparation, tree
+from trueline.pipelines import finished, piped, preparation, promoted, tree
 from trueline.pipelines.execute import Trainer
 from trueline.pipelines.key import run_key
-from trueline.pipelines.preparation import Prepared
+from trueline.pipelines.prepared import Prepared, again
 from trueline.pipelines.spec import TrainResult
-from trueline.store import moves, rows
+from trueline.store import rows
 from trueline.store import tables as stored
 from trueline.store.engine import Tx
 
-LEASE = timedelta(seconds=30)
-RENEW_SECONDS = 10.0
-RETRY = timedelta(seconds=2)
+WORK = Kind(
+    stored.runs,
+    RUNS,
+    claim=RunEvent.claim,
+    requeue=RunEvent.requeue,
+    waiting=RunState.queued,
+    busy=RunState.running,
+    retry=timedelta(seconds=2),
+)
 MOST_ATTEMPTS = 10
 """A run that was taken up so often without an end (its worker died, or something it needs is away) has failed."""
 
@@ -43,25 +47,15 @@ class Training:
 
     def work_one(self, context: Context) -> bool:
         """Take up the oldest waiting run, if there is one."""
-        with context.store.begin() as tx:
-            claimed = moves.claim(
-                tx,
-                stored.runs,
-                RUNS,
-                RunEvent.claim,
-                project=context.project.name,
-                waiting=RunState.queued,
-                busy=RunState.running,
-                owner=context.actor,
-                lease=LEASE,
-            )
-            if claimed is None:
-                return False
-            run = rows.get(tx, Run, claimed[0])
+        claimed = work.claim(context, WORK)
+        if claimed is None:
+            return False
+        with context.store.read() as tx:
+            run = rows.get(tx, Run, claimed.id)
             attempts = int(
                 tx.execute(stored.runs.select().where(stored.runs.c.id == run.id)).mappings().one()["attempts"]
             )
-        fence = claimed[1]
+        fence = claimed.fence
         if attempts > MOST_ATTEMPTS:
             fail(
                 context,
@@ -71,12 +65,12 @@ class Training:
             )
             return True
         try:
-            with renewed(context, run.id, fence, self._trainer.close):
+            with work.renewed(context, WORK, claimed, self._trainer.close):
                 self._work(context, run, fence)
         except Conflict:
             return True  # somebody took the run over; theirs counts
         except Unavailable as problem:
-            requeue(context, run, fence, str(problem))
+            work.requeue(context, WORK, claimed, str(problem))
         except TruelineError as problem:
             fail(context, run, fence, str(problem))
         except Exception as problem:  # the edge of a loop: a run that meets a defect ends, and the loop goes on
@@ -90,9 +84,38 @@ class Training:
         return True
 
     def _work(self, context: Context, run: Run, fence: int) -> None:
-        prepared = preparation.prepare(context, self._tables, run)
-        key = run_key(prepared.key_parts)
+        if run.purpose is Purpose.promotion:
+            promoted.take_over(context, self._tables, run, fence)
+            return
+        prepared = again(context, run) or preparation.prepare(context, self._tables, run)
         code = tree.snapshot(context.root)
+        stepwise = piped.is_pipeline(context.root, run.entry)
+        spec, key = prepared.spec, None if stepwise else run_key(prepared.key_parts)
+        if self._begun(context, run, fence, prepared, code, key):
+            return
+        tree.keep(code, context.root, context.folder.run(run.id))
+        if stepwise:
+            spec, key = piped.make(context, self._trainer.processes, prepared, run, fence)
+            if self._begun(context, run, fence, prepared, code, key):
+                return
+        result = finished.once(spec, str(key), self._trainer.train)
+        artefacts.keep(context, context.folder.run(run.id), result.digest)
+        artefacts.keep_said(context, run.id)
+        with context.store.begin() as tx:
+            run = rows.get(tx, Run, run.id)
+            runs.succeed(tx, run, fence, _trained(result, prepared), actor=context.actor)
+            run = rows.get(tx, Run, run.id)
+            _to_gate(tx, run)
+            if run.purpose is not Purpose.manual:
+                reason = f"version {run.version} scores in shadow from now on"
+                endpoints.route(
+                    tx, run.project, context.folder, context.project.release.stick_to, actor="rehearsal", reason=reason
+                )
+
+    def _begun(
+        self, context: Context, run: Run, fence: int, prepared: Prepared, code: tree.CodeTree, key: str | None
+    ) -> bool:
+        """Record what a run trains on; whether that ends it, because an equal one has been trained."""
         with context.store.begin() as tx:
             runs.set_inputs(
                 tx,
@@ -105,24 +128,10 @@ class Training:
                 cut_at=prepared.cut_at,
                 window_from=prepared.window_from,
             )
-            run = rows.get(tx, Run, run.id)
-            earlier = runs.cached(tx, run.project, key)
+            earlier = runs.cached(tx, run.project, key) if key is not None else None
             if earlier is not None:
-                run = runs.reuse(tx, run, fence, earlier, actor=context.actor)
-                _to_gate(tx, run)
-                return
-        context.folder.run(run.id).mkdir(parents=True, exist_ok=True)
-        tree.keep(code, context.root, context.folder.run(run.id))
-        result = self._trainer.train(prepared.spec)
-        with context.store.begin() as tx:
-            runs.succeed(tx, run, fence, _trained(result, prepared), actor=context.actor)
-            run = rows.get(tx, Run, run.id)
-            _to_gate(tx, run)
-            if run.purpose is not Purpose.manual:
-                reason = f"version {run.version} scores in shadow from now on"
-                endpoints.route(
-                    tx, run.project, context.folder, context.project.release.stick_to, actor="rehearsal", reason=reason
-                )
+                _to_gate(tx, runs.reuse(tx, rows.get(tx, Run, run.id), fence, earlier, actor=context.actor))
+        return earlier is not None
 
     def warm(self) -> None:
         self._trainer.warm()
@@ -154,46 +163,6 @@ def _to_gate(tx: Tx, run: Run) -> None:
     gates.request(tx, run.project, run.version, actor=run.actor, reason=f"{run.id} made version {run.version}")
 
 
-def requeue(context: Context, run: Run, fence: int, problem: str) -> None:
-    with context.store.begin() as tx:
-        moves.move(
-            tx,
-            stored.runs,
-            RUNS,
-            run.id,
-            RunEvent.requeue,
-            actor=context.actor,
-            reason=f"not possible now, tried again later: {problem}",
-            fence=fence,
-            not_before=tx.wall + RETRY,
-        )
-
-
 def fail(context: Context, run: Run, fence: int, problem: str) -> None:
     with context.store.begin() as tx:
         runs.fail(tx, run, fence, problem, actor=context.actor)
-
-
-@contextmanager
-def renewed(context: Context, run_id: str, fence: int, lost: Callable[[], None]) -> Iterator[None]:
-    """Keep the lease of a run alive while its training goes on; `lost` ends the training of a run taken over."""
-    done = threading.Event()
-
-    def renew() -> None:
-        while not done.wait(RENEW_SECONDS):
-            try:
-                with context.store.begin() as tx:
-                    kept = moves.renew(tx, stored.runs, run_id, fence, LEASE)
-                if not kept and not done.is_set():
-                    lost()
-                    return
-            except Unavailable:
-                continue  # the next renewal is in time too; a lost lease is found at the end
-
-    thread = threading.Thread(target=renew, name=f"lease of {run_id}", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

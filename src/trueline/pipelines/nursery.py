@@ -1,16 +1,19 @@
-"""The process that trainings are forked from: it has imported what is slow to import, and nothing else.
+"""The process that trainings and steps are forked from: it has imported what is slow to import, and nothing else.
 
 A fresh process per training costs two CPU-seconds of imports; a fork of this one costs milliseconds, and the user's
 modules are still imported anew each time. Forking is sound only while no library has started a thread, so it preloads
 only those that start none (scikit-learn and the converters, not Polars or ONNX Runtime) and counts its threads: with more
 than one, or where forking is unsound anyway (macOS), each training gets a new interpreter instead.
 
-Commands are lines on standard input: the path of a spec file; the answer is a line with the wait status of the process.
-When standard input ends, the worker is gone: whatever is being trained is killed, for its run will be taken over.
+Commands are lines on standard input: `start <job> <module> <path of a spec file>` and `kill <job>`. An answer is a line
+with the job and the exit code of its process, negative for the signal that killed it. Every child leads a process group,
+which ends with it: nothing that user code started is left behind. When standard input ends, the worker is gone: whatever
+runs is killed, for its run will be taken over.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import json
@@ -20,6 +23,7 @@ import signal
 import subprocess
 import sys
 import traceback
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -48,54 +52,98 @@ ENVIRONMENT = {
 }
 
 
+@dataclass
+class Children:
+    """The processes under way, by job."""
+
+    forks: bool
+    pids: dict[int, int] = field(default_factory=dict)  # by job
+    ends: dict[int, int] = field(default_factory=dict)  # jobs, by what becomes readable when they end
+
+    def obey(self, line: str) -> None:
+        """One command."""
+        command, _, rest = line.partition(" ")
+        if command == "start":
+            job, module, path = rest.split(" ", 2)
+            child, end = raise_child(module, path, forks=self.forks)
+            self.pids[int(job)], self.ends[end] = child, int(job)
+        elif (child := self.pids.get(int(rest), 0)) != 0:
+            kill_group(child)
+
+    def bury(self, end: int) -> None:
+        """Tell how the process ended of which `end` says that it has; what it left running ends too."""
+        job = self.ends.pop(end)
+        os.close(end)
+        child = self.pids.pop(job)
+        kill_group(child)  # before its number is free for others
+        _, status = os.waitpid(child, 0)
+        answer(f"{job} {os.waitstatus_to_exitcode(status)}")
+
+    def kill_all(self) -> None:
+        for child in self.pids.values():
+            kill_group(child)
+
+
 def main() -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     forks = sys.platform != "darwin" and threads() == 1
     answer("ready forks" if forks else "ready")
+    children = Children(forks)
     pending = b""
-    while chunk := os.read(0, 65536):
-        pending += chunk
-        while b"\n" in pending:
-            line, _, pending = pending.partition(b"\n")
-            answer(str(raise_child(line.decode(), forks=forks)))
+    while True:
+        ready, _, _ = select.select([0, *children.ends], [], [])
+        for end in ready:
+            if end != 0:
+                children.bury(end)
+        if 0 in ready:
+            chunk = os.read(0, 65536)
+            if not chunk:
+                children.kill_all()
+                os.killpg(0, signal.SIGKILL)
+            *lines, pending = (pending + chunk).split(b"\n")
+            for line in lines:
+                children.obey(line.decode())
 
 
-def raise_child(path: str, *, forks: bool) -> int:
-    """Run one training to its end; answers its exit code, negative for the signal that killed it."""
+def raise_child(module: str, path: str, *, forks: bool) -> tuple[int, int]:
+    """Start one process; its number, and a file that becomes readable when it has ended."""
     mine, theirs = os.pipe()  # theirs is open as long as the child lives, whatever becomes of it
     if forks:
         child = os.fork()
         if child == 0:
             os.close(mine)
-            be_child(path)
+            be_child(module, path)
+        with contextlib.suppress(OSError):  # both do it: whoever comes first
+            os.setpgid(child, child)
     else:
         limit_threads(path)
-        command = [sys.executable, "-m", "trueline.pipelines.child", path]
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs]).pid
+        command = [sys.executable, "-m", module, path]
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs], process_group=0).pid
     os.close(theirs)
-    while True:
-        ready, _, _ = select.select([0, mine], [], [])
-        if mine in ready:
-            break
-        if 0 in ready:  # nothing is sent while a training runs: this is the end of standard input
-            os.killpg(0, signal.SIGKILL)
-    os.close(mine)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
+    if hasattr(os, "pidfd_open"):  # also ends when something the child started still holds the pipe
+        os.close(mine)
+        return child, os.pidfd_open(child)
+    return child, mine
 
 
-def be_child(path: str) -> None:
-    """In the forked process: train and leave without running the parent's clean-up."""
+def kill_group(child: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child, signal.SIGKILL)
+
+
+def be_child(module: str, path: str) -> None:
+    """In the forked process: do the work and leave without running the parent's clean-up."""
     code = 1
     try:
+        with contextlib.suppress(OSError):
+            os.setpgid(0, 0)
         die_with_parent()
         limit_threads(path)
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
-        from trueline.pipelines import child  # noqa: PLC0415  starts threads, so never in the parent
-
-        child.main(Path(path))
+        work = importlib.import_module(module)  # starts threads, so never in the parent
+        work.main(Path(path))
         code = 0
     except BaseException:  # noqa: BLE001  nothing may return into the parent's loop
         traceback.print_exc()

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from trueline.control import datasets, journals
+from trueline.control import datasets, incidents, journals, quarantine
 from trueline.control.context import Context
 from trueline.data import contract_infer, contract_io, sources
 from trueline.data.contract_frames import enforce
@@ -28,24 +28,13 @@ from trueline.pipelines import feedback
 from trueline.pipelines.closure import closure
 from trueline.pipelines.environment import environment
 from trueline.pipelines.key import key_parts
-from trueline.pipelines.spec import TrainSpec
+from trueline.pipelines.prepared import SEED, THREADS, Prepared
+from trueline.pipelines.spec import TrainSpec, write_spec
 from trueline.store import meta
 
 CONTRACT = "contract.yaml"
 HELD_OUT_SHARE = 0.2
 """Held out where the data spans less than twice the declared holdout, or has no time."""
-
-SEED = 0
-THREADS = 1
-
-
-@dataclass(frozen=True)
-class Prepared:
-    spec: TrainSpec
-    key_parts: dict[str, Any]
-    dataset: int
-    window_from: datetime
-    cut_at: datetime
 
 
 def prepare(context: Context, tables: Tables, run: Run) -> Prepared:
@@ -59,7 +48,7 @@ def prepare(context: Context, tables: Tables, run: Run) -> Prepared:
     time = next((column.name for column in contract.of(Role.time)), None)
     rows = table.read(start=run.window_from if time else None, end=None, time=time)
     target = contract.target
-    rows = rows.filter(pl.col(target.name).is_not_null())
+    rows = _unspoilt(context, run, rows.filter(pl.col(target.name).is_not_null()), time)
     if rows.is_empty():
         raise InvalidData(
             f"there is no row with a value of '{target.name}' from {run.window_from:%Y-%m-%d} on; nothing to train on"
@@ -101,8 +90,25 @@ def prepare(context: Context, tables: Tables, run: Run) -> Prepared:
         environment=environment(THREADS),
         seed=SEED,
     )
+    write_spec(spec)
     first = _first_moment(training, time) or run.window_from
     return Prepared(spec, parts, written.number, max(run.window_from, first), cut_at)
+
+
+def _unspoilt(context: Context, run: Run, rows: pl.DataFrame, time: str | None) -> pl.DataFrame:
+    """Without what an upstream fault spoilt; a person may train on an open one's rows: they may be the new normal."""
+    with context.store.read() as tx:
+        known = incidents.faults(tx, run.project)
+    faults = [one for one in known if one.closed_at is not None or run.purpose is not Purpose.manual]
+    mask = quarantine.spoilt(rows, faults, time)
+    if mask.any():
+        causes = "; ".join(
+            f"{one.id}: {one.cause['feature']} in {one.cause['slice']}" for one in faults if one.cause is not None
+        )
+        with context.store.begin() as tx:
+            reason = f"{mask.sum()} of {rows.height} rows are left out of this training, an input was broken in them ({causes})"
+            tx.record("run.quarantine", run.id, project=run.project, actor=context.actor, reason=reason)
+    return rows.filter(~mask)
 
 
 def ingest(context: Context, table: Datasets) -> Contract:

@@ -73,7 +73,8 @@ def step(context: Context) -> Round:
         evidence = _fresh_evidence(tx, project, last)
         alarmed = _unanswered_alert(tx, project, last)
         waiting = _unfinished(tx, project.name)
-    if last is None or waiting:
+        fault = incidents.open_fault(tx, project.name)
+    if last is None or waiting or fault is not None:  # a refit would learn from a broken input
         return Round(busy=False)
     now = context.clock.now()
     due = last + every

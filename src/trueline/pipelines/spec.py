@@ -1,4 +1,4 @@
-"""What a training is told and what it answers, as values and as the two JSON files of a run's folder."""
+"""What a run's processes are told and what they answer, as values and as JSON files in folders of their own."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from typing import Any
 
 from trueline.domain import contracts
 from trueline.domain.contracts import Contract
+from trueline.errors import TrainingFailed
 from trueline.packaging.manifest import Parity
+from trueline.pipelines import graph as graphs
+from trueline.pipelines.graph import Graph
 
 SPEC = "spec.json"
 RESULT = "result.json"
 LOG = "log.txt"
 MODEL = "model"
+ANSWER = "graph.json"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class TrainSpec:
     threads: int = 1
     timeout: float = 3600.0
     meta: Mapping[str, Any] = field(default_factory=dict)  # JSON values kept with the packaged model
+    result: Mapping[str, Any] | None = None  # of a pipeline: what its steps made (tree, path), in place of a fit
+    outputs: Path | None = None  # where that is kept
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class TrainResult:
     cpu_seconds: float
 
 
-_PATHS = ("project", "rows", "held_out", "folder")
+_PATHS = ("project", "rows", "held_out", "folder", "outputs")
 
 
 def write_spec(spec: TrainSpec) -> Path:
@@ -64,6 +70,7 @@ def write_spec(spec: TrainSpec) -> Path:
     plain["contract"] = contracts.to_dict(spec.contract)
     plain["created"] = spec.created.isoformat()
     plain["params"], plain["meta"] = dict(spec.params), dict(spec.meta)
+    plain["result"] = None if spec.result is None else dict(spec.result)
     path = spec.folder / SPEC
     write_atomically(path, plain)
     return path
@@ -103,7 +110,72 @@ def read_result(folder: Path) -> TrainResult | tuple[str, str] | None:
     return TrainResult(**found)
 
 
+def step_folder(run: Path, name: str) -> Path:
+    """Where a step of a run has its files."""
+    return run / "steps" / name
+
+
 def write_atomically(path: Path, plain: Mapping[str, Any]) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(json.dumps(plain, indent=1, default=str))
     draft.replace(path)
+
+
+@dataclass(frozen=True)
+class TraceSpec:
+    project: Path
+    entry: str  # module.py:function
+    params: dict[str, Any]
+    folder: Path  # of the run
+    threads: int = 1
+
+    def write(self) -> Path:
+        path = self.folder / "trace.json"
+        plain = {"project": str(self.project), "entry": self.entry, "params": self.params, "threads": self.threads}
+        write_atomically(path, plain)
+        return path
+
+
+def read_answer(folder: Path) -> Graph | None:
+    """What `main` left; None where it did not get so far."""
+    try:
+        plain = json.loads((folder / ANSWER).read_text())
+    except FileNotFoundError:
+        return None
+    if "failed" in plain:
+        raise TrainingFailed(plain["failed"])
+    return graphs.from_plain(plain["graph"])
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """What a step's process is told: plain values, kept in the step's folder."""
+
+    project: str
+    entry: str  # the pipeline's; its file is imported first, as it was when the graph was made
+    name: str
+    module: str
+    function: str
+    arguments: Mapping[str, Any]
+    inputs: Mapping[str, Any]  # what the steps it takes from have made
+    rows: str
+    contract: Mapping[str, Any]
+    outputs: str
+    run: str  # the run's folder
+    folder: str  # the step's own
+    key: str
+    attempt: str  # "attempt 1 of 3"
+    seed: int
+    threads: int
+
+    def write(self) -> Path:
+        folder = Path(self.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        result_file(folder, self.key).unlink(missing_ok=True)
+        write_atomically(folder / SPEC, vars(self))
+        return folder / SPEC
+
+
+def result_file(folder: Path, key: str) -> Path:
+    """Named by the key: what an attempt leaves that nobody waits for any more hides no other's result."""
+    return folder / f"result-{key[:16]}.json"

@@ -11,11 +11,14 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from trueline.errors import TrainingFailed
+
+if TYPE_CHECKING:  # commands that only ask import this module, and steps that take no frame
+    import polars as pl
+
+PACKAGE = str(Path(__file__).parents[1])
 
 
 def split_entry(entry: str) -> tuple[str, str]:
@@ -32,9 +35,7 @@ def find(project: Path, entry: str) -> Callable[..., Any]:
     path = project / file
     if not path.is_file():
         raise TrainingFailed(f"{entry}: there is no file {file} in {project}; correct `train` in trueline.yaml")
-    for folder in (str(path.parent.absolute()), str(project.absolute())):
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
+    make_importable(project, entry)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise TrainingFailed(f"{file} cannot be imported as Python")
@@ -43,23 +44,36 @@ def find(project: Path, entry: str) -> Callable[..., Any]:
     try:
         spec.loader.exec_module(module)
     except BaseException as problem:
-        _tell(problem)
-        raise TrainingFailed(f"{_where(problem, project, file)}: importing {file} raised {_what(problem)}") from problem
+        tell(problem)
+        raise TrainingFailed(f"{where(problem, project, file)}: importing {file} raised {what(problem)}") from problem
     found = getattr(module, name, None)
     if not callable(found):
         raise TrainingFailed(f"{file} has no function '{name}'; correct `train` in trueline.yaml")
     return found  # type: ignore[no-any-return]
 
 
+def make_importable(project: Path, entry: str) -> None:
+    """The folder of the entry's file and the project's root are where its imports are looked for."""
+    file, _ = split_entry(entry)
+    for folder in (str((project / file).parent.absolute()), str(project.absolute())):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+
+
 def fit(function: Callable[..., Any], frame: pl.DataFrame, params: Mapping[str, Any], project: Path, entry: str) -> Any:
     """Call it, and check that what it returns can be used at all."""
-    _check_parameters(function, params, entry)
+    check_parameters(function, params, entry)
     try:
         estimator = function(frame, **params)
     except BaseException as problem:
-        _tell(problem)
-        where = _where(problem, project, split_entry(entry)[0])
-        raise TrainingFailed(f"{where}: {entry} raised {_what(problem)}") from problem
+        tell(problem)
+        line = where(problem, project, split_entry(entry)[0])
+        raise TrainingFailed(f"{line}: {entry} raised {what(problem)}") from problem
+    return usable(estimator, entry)
+
+
+def usable(estimator: Any, entry: str) -> Any:
+    """The estimator, if it looks like one that was fitted."""
     if estimator is None:
         raise TrainingFailed(f"{entry} returned nothing; return the fitted estimator")
     if isinstance(estimator, type):
@@ -71,7 +85,7 @@ def fit(function: Callable[..., Any], frame: pl.DataFrame, params: Mapping[str, 
     return estimator
 
 
-def _check_parameters(function: Callable[..., Any], params: Mapping[str, Any], entry: str) -> None:
+def check_parameters(function: Callable[..., Any], params: Mapping[str, Any], entry: str) -> None:
     try:
         signature = inspect.signature(function)
         signature.bind(None, **params)
@@ -84,21 +98,32 @@ def _check_parameters(function: Callable[..., Any], params: Mapping[str, Any], e
         return
 
 
-def _tell(problem: BaseException) -> None:
-    traceback.print_exception(problem)  # on standard error, which is the run's log
+def tell(problem: BaseException) -> None:
+    """The traceback on standard error, which is the log; it begins where the user's code does."""
+    told = traceback.TracebackException.from_exception(problem)
+    seen: list[traceback.TracebackException | None] = [told]
+    while seen and (one := seen.pop()) is not None:
+        one.stack = traceback.StackSummary.from_list([frame for frame in one.stack if not _ours(frame.filename)])
+        seen += [inner for inner in (one.__cause__, one.__context__) if inner is not None]
+    print("".join(told.format()), end="", file=sys.stderr, flush=True)  # noqa: T201  the log
 
 
-def _where(problem: BaseException, project: Path, file: str) -> str:
+def _ours(filename: str) -> bool:
+    """Frames that tell the user nothing: how trueline and the import system came to their code."""
+    return filename.startswith((PACKAGE, "<frozen importlib"))
+
+
+def where(problem: BaseException, project: Path, file: str) -> str:
     """The innermost line of the project's own code."""
     if isinstance(problem, SyntaxError) and problem.filename:
-        return f"{_relative(problem.filename, project) or file}:{problem.lineno}"
+        return f"{relative(problem.filename, project) or file}:{problem.lineno}"
     for frame in reversed(traceback.extract_tb(problem.__traceback__)):
-        if (own := _relative(frame.filename, project)) is not None:
+        if (own := relative(frame.filename, project)) is not None:
             return f"{own}:{frame.lineno}"
     return file
 
 
-def _relative(filename: str, project: Path) -> str | None:
+def relative(filename: str, project: Path) -> str | None:
     try:
         path = Path(filename).absolute().relative_to(project.absolute())
     except ValueError:
@@ -106,6 +131,6 @@ def _relative(filename: str, project: Path) -> str | None:
     return None if ".venv" in path.parts or "site-packages" in path.parts else str(path)
 
 
-def _what(problem: BaseException) -> str:
+def what(problem: BaseException) -> str:
     lines = str(problem).strip().splitlines()
     return f"{type(problem).__name__}: {lines[0][:300]}" if lines else type(problem).__name__

@@ -14,7 +14,8 @@ from trueline.errors import TruelineError
 
 log = logging.getLogger("trueline")
 
-LONGEST_BACKOFF = 10.0
+LONGEST_BACKOFF = 5.0
+"""Seconds: what comes back (a database, room on a disk) is found again in this time."""
 
 
 def stop_on_signals() -> threading.Event:
@@ -36,21 +37,45 @@ def rounds(step: Callable[[], bool], wait: Callable[[float], object], stopping: 
     This is the edge of a loop: what goes wrong in one round is said and tried again later, and never ends the process.
     """
     parent = os.getppid()
-    failures = 0
+    trouble = Trouble()
     while not stopping.is_set() and not orphaned(parent):
+        busy = False
         try:
             busy = step()
-            failures = 0
         except TruelineError as problem:
-            log.warning("%s", problem)
-            busy, failures = False, failures + 1
+            trouble.met(str(problem))
         except Exception:
             log.exception("a defect in trueline; trying again")
-            busy, failures = False, failures + 1
-        if failures:
-            stopping.wait(min(0.1 * 2**failures, LONGEST_BACKOFF))
+            trouble.met(None)
+        else:
+            trouble.over()
+        if trouble.failures:
+            stopping.wait(trouble.pause)
         elif not busy:
             wait(poll)
+
+
+class Trouble:
+    """What keeps a loop from its work: said once, not at each try, and said again when it is over."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self._said: str | None = None
+
+    @property
+    def pause(self) -> float:
+        return min(0.1 * 2.0 ** min(self.failures, 10), LONGEST_BACKOFF)
+
+    def met(self, sentence: str | None) -> None:
+        self.failures += 1
+        if sentence is not None and sentence != self._said:
+            log.warning("%s", sentence)
+        self._said = sentence
+
+    def over(self) -> None:
+        if self._said is not None and self.failures > 1:
+            log.info("it goes on again, after %d tries", self.failures)
+        self.failures, self._said = 0, None
 
 
 def log_to_stderr() -> None:

@@ -10,12 +10,10 @@ import os
 import sys
 from pathlib import Path
 
-from trueline.control.context import Context
 from trueline.errors import TruelineError
 from trueline.processes.looping import log_to_stderr, rounds, stop_on_signals
 from trueline.settings import StateFolder
 from trueline.sockets import Bell, dead, ring
-from trueline.store import moves, tables
 from trueline.wiring import open_context
 from trueline.wiring.working import Worker
 
@@ -26,41 +24,37 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m trueline.processes.worker", description=__doc__)
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--project", type=Path, required=True)
+    parser.add_argument("--target")
     parser.add_argument("--replay", action="store_true")
     given = parser.parse_args(arguments)
     log_to_stderr()
     stopping = stop_on_signals()
     folder = StateFolder(given.state)
     try:
-        context = open_context(given.project, given.state, replay=given.replay, actor=f"worker-{os.getpid()}")
-        inherit(context)
+        context = open_context(
+            given.project, given.state, target=given.target, replay=given.replay, actor=f"worker-{os.getpid()}"
+        )
+        for left in dead(folder.sockets, "worker-*"):
+            left.unlink(missing_ok=True)
         bell = Bell(folder.bell(context.actor))
+        worker = Worker(context)
     except TruelineError as problem:
         sys.stderr.write(f"{problem}\n")
         return problem.exit_code
-    worker = Worker(context)
     worker.warm()
+    worker.feed_tracking()
     bells = bell.path.parent
 
     def step() -> bool:
         busy = worker.step()
         if busy:
-            ring(bells, "control")
+            ring(bells, "control-*")
         return busy
 
     rounds(step, bell.wait, stopping, POLL_SECONDS)
     worker.close()
     bell.close()
     return 0
-
-
-def inherit(context: Context) -> None:
-    """Take over at once what killed workers of this machine held: their bells are still there, and nobody listens."""
-    for bell in dead(context.folder.bell("any").parent, "worker-*"):
-        with context.store.begin() as tx:
-            for table in (tables.blocks, tables.gates, tables.runs):
-                moves.forfeit(tx, table, bell.stem)
-        bell.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ def _not_shown(guard: Guard, evidence: ReleaseEvidence, policy: ReleasePolicy, p
     missing = part * math.log(1 / policy.beta) - log_within(guard, found)
     if missing <= 0:
         return None
-    seen = f"{guard.name} {found.alone_bad} in {found.alone} on the canary"
+    seen = f"{guard.name} {found.alone_bad} in {found.alone} requests that it answered or scored in shadow"
     if guard.floor is not None and found.alone_bad <= guard.floor * found.alone / 2:
         clean = math.ceil(missing / -math.log1p(-guard.floor))
         return f"{seen}; about {clean} more requests without one are needed"

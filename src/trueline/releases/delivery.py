@@ -8,11 +8,15 @@ so a process that starts in between reads the new table.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from trueline.clock import Clock
+from trueline import routefile
 from trueline.control import endpoints, releases
-from trueline.domain.routes import RouteTable, decode, dumps, encode, loads
+from trueline.domain.routes import RouteTable, decode, encode
 from trueline.errors import Unavailable
 from trueline.settings import StateFolder
 from trueline.sockets import ask
@@ -30,74 +34,92 @@ class Held(Exception):
         self.table = table
 
 
-def deliver(store: Store, folder: StateFolder, clock: Clock) -> bool:
-    """Push the newest table that waits; True when there was one."""
+Bring = Callable[[RouteTable], RouteTable]
+"""Has the models of a table brought to this machine's state folder; the table without shadows that are still to come.
+Unavailable while a model is missing that is to answer."""
+
+
+def at_hand(table: RouteTable) -> RouteTable:
+    """Models lie where they were trained: nothing is to be brought."""
+    return table
+
+
+def deliver(store: Store, folder: StateFolder, project: str, bring: Bring = at_hand) -> bool:
+    """Push the project's table when one waits; True when there was one."""
     with store.read() as tx:
-        waiting = outbox.pending(tx, ("route",))
-        projects = {str(intent.payload["project"]) for intent in waiting}
-        tables = {
-            project: (endpoints.get(tx, project).table, endpoints.known_hold(tx, project)) for project in projects
-        }
-    for project, (table, hold) in tables.items():
-        mine = [intent for intent in waiting if intent.payload["project"] == project]
-        try:
-            _push(folder, table, hold)
-        except Held as news:
-            with store.begin() as tx:
-                endpoints.import_hold(tx, project, news.table)
-            continue
-        except Unavailable as problem:
-            with store.begin() as tx:
-                for intent in mine:
-                    outbox.failed(tx, intent, str(problem))
-            continue
-        at = clock.wall()
+        waiting = outbox.pending(tx, project, ("route",))
+        table, holds = endpoints.get(tx, project).table, endpoints.known_holds(tx, project)
+    if not waiting:
+        return False
+    try:
+        brought = bring(table)
+        _push(folder, brought, holds)
+    except Held as news:
         with store.begin() as tx:
-            endpoints.acknowledge(tx, project, table.epoch)
-            releases.acknowledged(tx, project, table.epoch, at)
-            for intent in mine:
+            endpoints.import_hold(tx, project, news.table)
+        return True
+    except Unavailable as problem:
+        with store.begin() as tx:
+            for intent in waiting:
+                outbox.failed(tx, intent, str(problem))
+        return True
+    with store.begin() as tx:
+        endpoints.acknowledge(tx, project, table.epoch)
+        releases.acknowledged(tx, project, table.epoch)
+        for intent in waiting:
+            if brought == table:
                 outbox.done(tx, intent)
-    return bool(waiting)
+            else:
+                outbox.failed(tx, intent, "shadows are left out until their models are on this machine")
+    return True
 
 
-def _push(folder: StateFolder, table: RouteTable, hold: int | None) -> None:
+def located(table: RouteTable, folder: StateFolder) -> RouteTable:
+    """The table as this machine's servers need it: with paths under its own state folder."""
+    root = folder.root.resolve()
+    return replace(table, routes=tuple(replace(one, path=str(root / one.path)) for one in table.routes))
+
+
+def portable(table: RouteTable, folder: StateFolder) -> RouteTable:
+    """The inverse: as control keeps it, and as every machine can read it."""
+    root = f"{folder.root.resolve()}{os.sep}"
+    return replace(table, routes=tuple(replace(one, path=one.path.removeprefix(root)) for one in table.routes))
+
+
+def _push(folder: StateFolder, table: RouteTable, holds: frozenset[str]) -> None:
     """To the file, then to every server; one that fails does not keep the others waiting for theirs."""
-    write_routes(folder.routes, table)
     failures: list[Unavailable] = []
+    try:
+        routefile.write(folder.routes, located(table, folder))
+    except Unavailable as problem:  # a full disk must not keep a rollback from the servers
+        failures.append(problem)
     for path in serving_sockets(folder):
         try:
-            _push_to(path, table, hold)
+            _push_to(path, folder, table, holds)
         except Unavailable as problem:
             failures.append(problem)
     if failures:
         raise failures[0]
 
 
-def _push_to(path: Path, table: RouteTable, hold: int | None) -> None:
-    message = {"op": "route", "table": encode(table)}
+def _push_to(path: Path, folder: StateFolder, table: RouteTable, holds: frozenset[str]) -> None:
+    message = {"op": "route", "table": encode(located(table, folder))}
     try:
         ask(path, message, timeout=PUSH_SECONDS)
     except Unavailable:
         status = ask(path, {"op": "status"}, timeout=PUSH_SECONDS)
-        theirs = status.get("table")
-        if status.get("hold") and theirs and int(status["epoch"]) != hold:
-            raise Held(decode(theirs)) from None
+        theirs = _theirs(status, folder)
+        if status.get("hold") and theirs is not None and endpoints.mark(theirs) not in holds:
+            raise Held(theirs) from None
         if status.get("hold"):
             ask(path, {**message, "over_hold": status["epoch"]}, timeout=PUSH_SECONDS)
-        elif theirs is None or decode(theirs) != table:
+        elif theirs != table:
             raise
 
 
-def write_routes(path: Path, table: RouteTable) -> None:
-    """Replace the routes' file atomically, unless a server has written a later table (a person's hold) meanwhile."""
-    try:
-        if loads(path.read_text()).epoch > table.epoch:
-            return
-    except (OSError, ValueError, TypeError, KeyError):
-        pass  # there is none yet, or not one that can be read: ours is the better one
-    draft = path.with_suffix(".draft")
-    draft.write_text(dumps(table))
-    os.replace(draft, path)  # noqa: PTH105 the atomic call, by its name
+def _theirs(status: Mapping[str, Any], folder: StateFolder) -> RouteTable | None:
+    """The table a server says it has in force."""
+    return portable(decode(status["table"]), folder) if status.get("table") else None
 
 
 def serving_sockets(folder: StateFolder) -> list[Path]:
@@ -114,21 +136,26 @@ def _alive(path: Path) -> bool:
     return True
 
 
-def reconcile(store: Store, folder: StateFolder, project: str) -> None:
-    """Find processes that lag behind or that a person has overridden; push to the first, import from the second."""
+def reconcile(store: Store, folder: StateFolder, project: str, bring: Bring = at_hand) -> None:
+    """Find processes that lag behind or that a person has overridden; push to the first, import from the second.
+
+    Each control process does so for the servers of its own machine, whoever leads: the leader's delivery reaches no
+    others. What is refused or away is found again in the next round.
+    """
     with store.read() as tx:
-        table, hold = endpoints.get(tx, project).table, endpoints.known_hold(tx, project)
+        table, holds = endpoints.get(tx, project).table, endpoints.known_holds(tx, project)
     for path in serving_sockets(folder):
         try:
             status = ask(path, {"op": "status"}, timeout=PUSH_SECONDS)
         except Unavailable:
             continue  # it is starting or stopping; the next round sees
-        theirs = status.get("table")
-        if theirs and theirs.get("hold") and int(theirs["epoch"]) != hold:
+        theirs = _theirs(status, folder)
+        if theirs is not None and theirs.hold and endpoints.mark(theirs) not in holds:
             with store.begin() as tx:
-                endpoints.import_hold(tx, project, decode(theirs))
-        elif int(status.get("epoch", 0)) < table.epoch:
-            with store.begin() as tx:
-                if not outbox.count_open(tx, ("route",)):
-                    again = f"route/{project}/{table.epoch}/again/{tx.wall.timestamp():.0f}"
-                    outbox.put(tx, "route", again, {"project": project, "epoch": table.epoch})
+                endpoints.import_hold(tx, project, theirs)
+        elif int(status.get("epoch", 0)) <= table.epoch and theirs != table:
+            with suppress(Unavailable, Held):
+                brought = bring(table)
+                if brought != theirs:
+                    routefile.write(folder.routes, located(brought, folder))
+                    _push_to(path, folder, brought, holds)

@@ -17,9 +17,9 @@ from trueline.control import blocks, endpoints, releases, runs
 from trueline.control.context import Context
 from trueline.control.rounds import Round
 from trueline.domain.blocks import Block
-from trueline.domain.releases import Release, ReleaseEvent, ReleaseState
+from trueline.domain.releases import LIVE, Release, ReleaseEvent, ReleaseState
 from trueline.errors import Conflict
-from trueline.releases import tail
+from trueline.releases import faults, tail
 from trueline.releases.decide import (
     Act,
     Guard,
@@ -97,7 +97,9 @@ def step(context: Context) -> Round:
     with context.store.read() as tx:
         live = endpoints.live_release(tx, project)
         waiting = rows.first(tx, Release, box.c.project == project, box.c.state == ReleaseState.pending)
-        before = tail.cursors(tx)
+        if waiting is not None and faults.holds(tx, waiting):
+            waiting = None
+        before = tail.cursors(tx, context.project.name)
     policy = policy_of(context)
     if waiting is not None and (live is None or live.state is ReleaseState.promoted):
         _begin(context, policy, waiting, live)
@@ -110,7 +112,9 @@ def step(context: Context) -> Round:
     now = context.clock.now()
     kept = kept_of(live)
     nothing_new = kept is not None and not news and (journal is None or not journal.records)
-    if nothing_new and _stays(_decide(live, policy, now), kept):
+    with context.store.read() as tx:
+        decision = faults.heed(tx, live, _decide(live, policy, now))
+    if nothing_new and _stays(decision, kept):
         return Round(busy=False, next_due=_next_look(live, policy, now))
     return _look(context, policy, live, journal)
 
@@ -137,11 +141,18 @@ def _look(context: Context, policy: ReleasePolicy, seen: Release, journal: tail.
                 kept = _take_block(context, release, kept, block)
         release = replace(release, evidence={**release.evidence, "kept": msgspec.to_builtins(kept)})
         releases.keep_evidence(tx, release, release.evidence, kept.answered)
-        decision = _decide(release, policy, tx.now)
+        decision = faults.heed(tx, release, _decide(release, policy, tx.now))
         busy = _act(tx, context, replace(release, requests_answered=kept.answered), decision)
         busy |= journal is not None and journal.more
         following = _next_look(release, policy, tx.now)
     return Round(busy=busy, next_due=following)
+
+
+def needs(context: Context, release: Release, now: datetime) -> str | None:
+    """What the next move of a live release waits for, as the decision says it; None when none is under way."""
+    if release.state not in LIVE:
+        return None
+    return _decide(release, policy_of(context), now).reason
 
 
 def _decide(release: Release, policy: ReleasePolicy, now: datetime) -> ReleaseDecision:
@@ -164,16 +175,20 @@ def _decide(release: Release, policy: ReleasePolicy, now: datetime) -> ReleaseDe
 def _begin(context: Context, policy: ReleasePolicy, waiting: Release, live: Release | None) -> None:
     """Freeze the designs and take the first stage; journals are read from here on."""
     with context.store.read() as tx:
-        before = tail.cursors(tx)
+        before = tail.cursors(tx, context.project.name)
     skipped = tail.skip(context.folder, before)
     scene = context.scene
     with context.store.begin() as tx:
         if live is not None:
             over = f"{waiting.id} of version {waiting.version} begins: the watch over this one ends"
             releases.finish(tx, scene, rows.get(tx, Release, live.id), actor="control", reason=over)
-        tail.take(tx, skipped)
+        tail.take(tx, context.project.name, skipped)
         release = rows.get(tx, Release, waiting.id)
         champion = endpoints.get(tx, context.project.name).champion
+        learnt = faults.learnt(tx, release)
+        if learnt is not None:
+            releases.abort(tx, release, actor="control", reason=learnt)
+            return
         if champion == release.version:
             releases.abort(tx, release, actor="control", reason=f"version {champion} has become the champion meanwhile")
             return
@@ -260,20 +275,21 @@ def _new_blocks(tx: Tx, release: Release) -> list[Block]:
 
 
 def _take_tail(tx: Tx, context: Context, release: Release, kept: Kept, journal: tail.Tail) -> Kept:
-    tail.take(tx, journal)
+    tail.take(tx, context.project.name, journal)
     sticky = context.project.release.stick_to is not None
     weight = float(release.evidence.get("weight", 0.0))
     arms = tail.Arms(release.id, release.version, release.previous, weight)
     seen = tail.observations(tx, journal, arms, sticky=sticky)
-    if not seen:
+    tried, failed = (0, 0) if sticky else tail.trials(journal, arms)  # a user's request in shadow is the user's again
+    if not seen and not tried:
         return kept
     thresholds = Thresholds.of(context.project.release.guards.errors)
     bad = [one for one in seen if one.bad]
     mine = [one for one in seen if one.canary]
     guard = GuardEvidence(
         events=kept.guard.events + count(thresholds, [one.canary for one in bad], [one.share for one in bad]),
-        alone=kept.guard.alone + len(mine),
-        alone_bad=kept.guard.alone_bad + sum(one.bad for one in mine),
+        alone=kept.guard.alone + len(mine) + tried,
+        alone_bad=kept.guard.alone_bad + sum(one.bad for one in mine) + failed,
     )
     splits = kept.splits
     for share in sorted({one.share for one in seen}):

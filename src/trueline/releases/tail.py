@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select
 
 from trueline.domain.routes import Arm
 from trueline.errors import Conflict
-from trueline.journal.records import CrashRecord, PredictionRecord, Record
+from trueline.journal.records import CrashRecord, PredictionRecord, Record, ShadowRecord
 from trueline.journal.segments import Cursor, read
 from trueline.settings import StateFolder
-from trueline.store import tables
+from trueline.store import tables, writes
 from trueline.store.engine import Tx
 
 LIMIT = 20_000
@@ -44,10 +44,11 @@ class Tail:
         return len(self.records) >= LIMIT
 
 
-def cursors(tx: Tx) -> dict[str, Cursor]:
+def cursors(tx: Tx, project: str) -> dict[str, Cursor]:
     """How far each replica's journal was read."""
     box = tables.cursors
-    return {row.replica: Cursor(row.segment, row.position) for row in tx.execute(select(box))}
+    found = tx.execute(select(box).where(box.c.project == project))
+    return {row.replica: Cursor(row.segment, row.position) for row in found}
 
 
 def read_tail(folder: StateFolder, before: dict[str, Cursor]) -> Tail:
@@ -74,17 +75,14 @@ def skip(folder: StateFolder, before: dict[str, Cursor]) -> Tail:
     return Tail((), before, after)
 
 
-def take(tx: Tx, tail: Tail) -> None:
+def take(tx: Tx, project: str, tail: Tail) -> None:
     """Move the cursors past a tail, in the transaction that stores what it gave."""
-    if cursors(tx) != tail.before:
+    if cursors(tx, project) != tail.before:
         raise Conflict("another control process read the journals meanwhile; this reading changes nothing")
-    box = tables.cursors
     for replica, cursor in tail.after.items():
-        values = {"segment": cursor.segment, "position": cursor.offset}
-        if replica not in tail.before:
-            tx.execute(insert(box), {"replica": replica, **values})
-        elif cursor != tail.before[replica]:
-            tx.execute(update(box).where(box.c.replica == replica).values(**values))
+        if cursor != tail.before.get(replica):
+            values = {"segment": cursor.segment, "position": cursor.offset}
+            writes.put(tx, tables.cursors, {"project": project, "replica": replica, **values})
 
 
 @dataclass(frozen=True)
@@ -107,6 +105,20 @@ def observations(tx: Tx, tail: Tail, arms: Arms, *, sticky: bool) -> list[Observ
     ]
 
 
+def trials(tail: Tail, arms: Arms) -> tuple[int, int]:
+    """How often the version scored a request that the other arm answered, and how often that went badly.
+
+    The same artefact in the same server on the same kind of request: it says nothing about the arms' difference, for
+    only one of them is seen twice, but as much about the version's own rate as a request of its own.
+    """
+    mine = [
+        record.outcome != "answered"
+        for record in tail.records
+        if isinstance(record, ShadowRecord) and record.release == arms.release and record.version == arms.version
+    ]
+    return len(mine), sum(mine)
+
+
 def _observe(record: Record, arms: Arms) -> tuple[Observed, str, str] | None:
     if isinstance(record, CrashRecord):
         # In flight when its process died: a bad event of whichever arm's version was being scored.
@@ -125,9 +137,4 @@ def _observe(record: Record, arms: Arms) -> tuple[Observed, str, str] | None:
 
 
 def _first(tx: Tx, release: str, unit: str, request: str) -> bool:
-    box = tables.units
-    name = unit[:256]
-    if tx.execute(select(box.c.unit).where(box.c.release == release, box.c.unit == name)).first():
-        return False
-    tx.execute(insert(box), {"release": release, "unit": name, "request": request})
-    return True
+    return writes.add(tx, tables.units, {"release": release, "unit": unit[:256], "request": request})

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from trueline.errors import NotAuthenticated, Unavailable
+from trueline.security.people import People
+from trueline.security.sessions import Sessions
 
 VARIABLE = "TRUELINE_TOKEN"
 _PREFIX = "Bearer "
@@ -29,20 +31,31 @@ class Principal:
         return self.permissions is None or permission in self.permissions
 
 
+PAGE = Principal("page", frozenset({"read"}))
+"""Whoever looks at a page: a session changes nothing, so there is nothing to forge."""
+
+
 class Guard(Protocol):
     """Whoever lets requests in."""
 
-    def identify(self, authorization: str | None) -> Principal:
-        """Who stands behind an Authorization header; `NotAuthenticated` for nobody."""
+    def identify(self, authorization: str | None, session: str | None = None) -> Principal:
+        """Who stands behind an Authorization header, or else a page's session; `NotAuthenticated` for nobody."""
 
 
 @dataclass(frozen=True)
 class TokenGuard:
-    """Lets in whoever shows one of the tokens; `tokens` maps token to principal."""
+    """Lets in whoever shows one of the tokens; `tokens` maps token to principal. A page's session reads.
+
+    `people` have tokens in their own names, which may come and go while the server runs.
+    """
 
     tokens: Mapping[str, Principal]
+    sessions: Sessions | None = None
+    people: People | None = None
 
-    def identify(self, authorization: str | None) -> Principal:
+    def identify(self, authorization: str | None, session: str | None = None) -> Principal:
+        if authorization is None and session is not None and self.sessions is not None and self.sessions.holds(session):
+            return PAGE
         if authorization is None:
             raise NotAuthenticated(
                 "no token: send `Authorization: Bearer <token>`; the token file is in .trueline/token"
@@ -54,6 +67,8 @@ class TokenGuard:
         for token, principal in self.tokens.items():  # every one is compared: time tells nothing
             if hmac.compare_digest(token.encode(), shown.encode(errors="replace")):
                 found = principal
+        if found is None and self.people is not None and (person := self.people.whose(shown)) is not None:
+            found = Principal(person.name, person.permissions)
         if found is None:
             raise NotAuthenticated("this token is not known here; use the one in the state folder's token file")
         return found
@@ -63,16 +78,16 @@ class TokenGuard:
 class OwnerGuard:
     """For calls inside one process: whoever can open the state folder is its owner."""
 
-    def identify(self, authorization: str | None) -> Principal:  # noqa: ARG002 part of the port
+    def identify(self, authorization: str | None, session: str | None = None) -> Principal:  # noqa: ARG002 part of the port
         try:
             return Principal(getpass.getuser())
         except (KeyError, OSError):  # a container's user without a name
             return Principal("local")
 
 
-def guard(token: str, *, name: str = "local") -> TokenGuard:
-    """The guard of a server with one token, which may do everything."""
-    return TokenGuard({checked(token): Principal(name)})
+def guard(token: str, *, name: str = "local", people: People | None = None) -> TokenGuard:
+    """The guard of a server with one token, which may do everything, and tokens of people."""
+    return TokenGuard({checked(token): Principal(name)}, Sessions(token), people)
 
 
 def checked(token: str) -> str:

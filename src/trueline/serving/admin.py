@@ -120,6 +120,8 @@ class Admin:
             "predictions": plane.counts.predictions,
             "shadows": plane.counts.shadows,
             "labels": plane.counts.labels,
+            "unrecorded": plane.metrics.unrecorded,
+            "journal_problem": plane.journal_problem,
             "segment": plane.journal.segment,
             "journal_bytes": plane.journal.bytes_written,
         }

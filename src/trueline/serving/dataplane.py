@@ -2,8 +2,9 @@
 
 A call comes in as columns; it is refused with an error of the caller's (and then was never routed, so it is not
 journalled), or it becomes a request of exactly one version. When that version's batch has been scored, one record per
-request is written to the journal in one `write()`, and only then are the answers given. What a version could not
-answer goes to the champion's lane; the request's one record then says `fell_back` and why.
+request is written to the journal in one `write()`, and only then are the answers given. When the disk is full they are
+given all the same, marked as unrecorded, and counted: callers need predictions, and nothing is promised of these. What
+a version could not answer goes to the champion's lane; the request's one record then says `fell_back` and why.
 
 After its answer a routed request is owed a shadow score by every other version of the table, so that losses can be
 paired when labels come.
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any
 
-from trueline.errors import InvalidInput, NotFound, Overloaded, TruelineError, Unavailable
+from trueline.errors import InvalidInput, NotFound, NotRecorded, Overloaded, TruelineError, Unavailable
 from trueline.journal.records import CrashRecord, LabelRecord, PredictionRecord, Record, ShadowRecord
 from trueline.journal.segments import Writer
 from trueline.serving.limits import Limits
@@ -49,6 +50,7 @@ class Answer:
     version: int  # that answered
     outputs: list[float]
     client_id: str | None
+    recorded: bool = True  # else the journal could not be written, and no label will find it
 
 
 Reply = Callable[[Answer | TruelineError], None]
@@ -97,7 +99,9 @@ class DataPlane:
     prefix: str  # of request ids; unique for each start of each replica
     now_us: Callable[[], int] = field(default=lambda: time.time_ns() // 1000)
     counts: Journalled = field(default_factory=Journalled)
+    journal_problem: str | None = None  # while it cannot be written
     _sequence: int = 0
+    _label_us: int = 0
 
     def submit(self, call: Call, reply: Reply) -> None:
         """Take a call on; raises the caller's mistakes at once and gives everything else to `reply`, once."""
@@ -147,10 +151,16 @@ class DataPlane:
         )
 
     def accept_labels(self, labels: Sequence[LabelRecord]) -> None:
-        """Journal labels; when this returns they are acknowledged."""
-        self.journal.append(labels)
+        """Journal labels; when this returns they are acknowledged. Refused ones may be sent again: none counts twice."""
+        if self._record(labels) < len(labels):
+            raise Unavailable(f"the labels were not accepted: {self.journal_problem}, then send them again")
         self.counts.labels += len(labels)
         self.metrics.labels += len(labels)
+
+    def next_label_us(self) -> int:
+        """When the next label is accepted; labels keep their order, also when the clock is put back."""
+        self._label_us = max(self._label_us + 1, self.now_us())
+        return self._label_us
 
     def next_label_id(self) -> str:
         self._sequence += 1
@@ -160,7 +170,21 @@ class DataPlane:
         """Journal what the process before this one was scoring when it died."""
         error = f"the serving process died while it was scoring version {unfinished.version}"
         record = CrashRecord(unfinished.version, unfinished.event_us, self.now_us(), unfinished.requests, error)
-        self.journal.append([record])
+        self._record([record])
+
+    def _record(self, records: Sequence[Record]) -> int:
+        """Append to the journal; how many records of the batch are in it. Trouble is said when it begins and ends."""
+        try:
+            self.journal.append(records)
+        except NotRecorded as problem:
+            if self.journal_problem is None:
+                log.warning("%s; predictions are answered all the same, unrecorded, and labels refused", problem)
+            self.journal_problem = str(problem)
+            return problem.kept
+        if self.journal_problem is not None:
+            log.warning("the journal is written again; %d predictions went unrecorded so far", self.metrics.unrecorded)
+            self.journal_problem = None
+        return len(records)
 
     def settle(self, version: int, requests: Sequence[_Request], scores: Sequence[Scored], started_ns: int) -> None:
         """A batch came back: hand its failures to the champion, journal the rest, answer."""
@@ -176,21 +200,18 @@ class DataPlane:
             finished.append((request, scored, outputs))
         if not records:
             return
-        try:
-            self.journal.append(records)
-        except Unavailable as problem:
-            log.warning("%s", problem)
-            for request, _, _ in finished:
-                self._answer(request, version, Unavailable(f"the prediction was made but not recorded: {problem}"))
-            return
-        self.counts.predictions += len(records)
-        for request, scored, outputs in finished:
+        kept = self._record(records)
+        self.counts.predictions += kept
+        self.metrics.unrecorded += len(records) - kept
+        for number, (request, scored, outputs) in enumerate(finished):
             if outputs is None:
-                self._answer(request, version, _failure(request, version, scored))
+                self._answer(request, version, _failure(request, version, scored, recorded=number < kept))
             else:
-                answer = Answer(request.request_id, request.model, version, outputs, request.client_id)
+                recorded = number < kept
+                answer = Answer(request.request_id, request.model, version, outputs, request.client_id, recorded)
                 self._answer(request, version, answer)
-            self._owe_shadows(request, version)
+            if number < kept:  # a pair needs both
+                self._owe_shadows(request, version)
 
     def settle_shadows(
         self, version: int, requests: Sequence[_Request], scores: Sequence[Scored], started_ns: int
@@ -215,14 +236,10 @@ class DataPlane:
         self._append_shadows(version, records)
 
     def _append_shadows(self, version: int, records: list[ShadowRecord]) -> None:
-        try:
-            self.journal.append(records)
-        except Unavailable as problem:
-            log.warning("%s", problem)
-            self.metrics.shadow_dropped[version] += len(records)
-        else:
-            self.counts.shadows += len(records)
-            self.metrics.shadowed[version] += len(records)
+        kept = self._record(records)
+        self.metrics.shadow_dropped[version] += len(records) - kept
+        self.counts.shadows += kept
+        self.metrics.shadowed[version] += kept
 
     def _falls_back(self, request: _Request, version: int, scored: Scored) -> bool:
         """Give a request that its version could not answer to the champion, if that is another one and can take it."""
@@ -299,11 +316,13 @@ def _record(request: _Request, version: int, scored: Scored, outputs: list[float
     )
 
 
-def _failure(request: _Request, version: int, scored: Scored) -> TruelineError:
+def _failure(request: _Request, version: int, scored: Scored, *, recorded: bool) -> TruelineError:
     failure = request.failure
     what = f"version {request.version} of '{request.model}' could not answer: {(failure or scored).error}"
     if failure is not None:
         what += f"; nor could version {version}: {scored.error}"
     if scored.separable or scored.outcome == "invalid_output":
-        return TruelineError(f"{what}; the request is recorded as {request.request_id}")
+        return TruelineError(
+            f"{what}; the request is " + (f"recorded as {request.request_id}" if recorded else "unrecorded")
+        )
     return Unavailable(f"{what}; try again")

@@ -20,6 +20,7 @@ from trueline.serving.table import Loaded
 Handler = Callable[[Request, Exchange], None]
 
 _JSON_TYPES = frozenset({b"application/json", b"", b"text/json"})
+UNRECORDED = (b"trueline-unrecorded", b"the journal cannot be written")
 _NO_TOKEN = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
 
 
@@ -98,7 +99,7 @@ class Endpoints:
             if isinstance(answer, TruelineError):
                 exchange.refuse(answer)
                 return
-            mine = (b"trueline-request-id", answer.request_id.encode())
+            mine = (b"trueline-request-id", answer.request_id.encode()) if answer.recorded else UNRECORDED
             echoed = (mine,) if named is None else (mine, (b"x-request-id", named))
             exchange.answer(200, form(answer), JSON, echoed)
 

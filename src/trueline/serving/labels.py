@@ -36,21 +36,22 @@ _decode_one = msgspec.json.Decoder(Label).decode
 
 def accept(body: bytes, plane: DataPlane, event_us: int | None) -> bytes:
     """Journal the labels of a request and say so."""
-    received_us = plane.now_us()
-    records = [
-        LabelRecord(
-            label_id=plane.next_label_id(),
-            prediction_id=label.prediction_id,
-            value=float(label.value),
-            event_us=received_us if event_us is None else event_us,
-            received_us=received_us,
-            source=label.source,
-            revision=label.revision,
-        )
-        for label in _decode(body)
-    ]
+    records = [_record(label, plane, event_us) for label in _decode(body)]
     plane.accept_labels(records)
     return to_json({"accepted": len(records), "label_ids": [record.label_id for record in records]})
+
+
+def _record(label: Label, plane: DataPlane, event_us: int | None) -> LabelRecord:
+    received_us = plane.next_label_us()
+    return LabelRecord(
+        label_id=plane.next_label_id(),
+        prediction_id=label.prediction_id,
+        value=float(label.value),
+        event_us=received_us if event_us is None else event_us,
+        received_us=received_us,
+        source=label.source,
+        revision=label.revision,
+    )
 
 
 def _decode(body: bytes) -> list[Label]:

@@ -50,6 +50,7 @@ class Metrics:
         self.restarts: dict[int, int] = defaultdict(int)
         self.doubtful: dict[tuple[int, str], int] = defaultdict(int)  # version, column
         self.labels = 0
+        self.unrecorded = 0
         self.in_progress = 0
 
     def render(
@@ -105,6 +106,14 @@ class Metrics:
             )
         )
         add(_family("trueline_labels_total", "counter", "Labels accepted.", [((), self.labels)]))
+        add(
+            _family(
+                "trueline_unrecorded_total",
+                "counter",
+                "Predictions answered while the journal could not be written.",
+                [((), self.unrecorded)],
+            )
+        )
         add(
             _family(
                 "trueline_model_info",

@@ -1,7 +1,8 @@
 """`POST /predict`: rows as JSON objects of named columns.
 
 In: `{"instances": [{"age": 31, "plan": "a"}, …]}`, or one such row as the whole body.
-Out: `{"predictions": […], "prediction_ids": […], "model": …, "version": …}`.
+Out: `{"predictions": […], "prediction_ids": […], "model": …, "version": …}`; the ids are null, and a header says so,
+while the journal cannot be written.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def encode(answer: Answer) -> bytes:
     return to_json(
         {
             "predictions": answer.outputs,
-            "prediction_ids": [prediction_id(request_id, row) for row in range(len(answer.outputs))],
+            "prediction_ids": [
+                prediction_id(request_id, row) if answer.recorded else None for row in range(len(answer.outputs))
+            ],
             "model": answer.model,
             "version": answer.version,
         }

@@ -26,8 +26,8 @@ class Scoreboard:
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(descriptor).st_size < _LAYOUT.size:
-                os.ftruncate(descriptor, _LAYOUT.size)
+            # its block is taken now: a store to a mapped hole on a full disk would be the death of the process (SIGBUS)
+            os.posix_fallocate(descriptor, 0, _LAYOUT.size)
             self._map = mmap.mmap(descriptor, _LAYOUT.size)
         finally:
             os.close(descriptor)

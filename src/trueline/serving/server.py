@@ -120,7 +120,7 @@ class Server:
                 versions=versions,
                 metrics=metrics,
                 limits=config.limits,
-                prefix=f"{config.replica}-{time.time_ns() // 1000:x}-",
+                prefix=f"{config.replica}-{time.time_ns() // 1000:x}{journal.position}-",
             )
             versions.settle_with(self.plane.settle, self.plane.settle_shadows)
             self._endpoints = Endpoints(self.plane, Policy(token, config.replay), self.exposition)

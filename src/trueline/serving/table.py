@@ -8,18 +8,16 @@ fails because of a swap. Versions that left the table stay loaded for a while: g
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from trueline.domain import routes
+from trueline import routefile
 from trueline.domain.contracts import Column, Kind
 from trueline.domain.routes import Route, RouteTable
-from trueline.errors import Conflict, NotFound, PackagingFailed, TruelineError
+from trueline.errors import Conflict, NotFound, PackagingFailed, TruelineError, Unavailable
 from trueline.packaging import executors, manifest
 from trueline.serving.batching import Lane, Settle
 from trueline.serving.checks import Checks
@@ -98,13 +96,15 @@ class Versions:
     async def put(self, table: RouteTable, *, over_hold: int | None = None) -> RouteTable:
         """Put a table of control's in force; Conflict when what stands is newer, or held by a person.
 
-        The same table again is acknowledged again. A hold gives way only to who has seen it: a table that holds too,
+        The same table again is acknowledged again, and one epoch may come twice, with more shadows. A hold gives way only to who has seen it: a table that holds too,
         or one sent with `over_hold`, the epoch of the hold.
         """
         async with self._one_at_a_time:
             current = self.standing.table
             if table == current:
                 return current
+            if table.completes(current):
+                return await self._swap(table)
             if table.epoch <= current.epoch:
                 raise Conflict(f"epoch {table.epoch} is not newer than epoch {current.epoch}, which is in force here")
             if current.hold and not table.hold and over_hold != current.epoch:
@@ -132,7 +132,10 @@ class Versions:
         self._loaded.update(by_version)
         self.standing = Standing(table, by_version)
         if self._keep is not None:
-            _write(self._keep, table)
+            try:
+                routefile.write(self._keep, table)
+            except Unavailable as problem:
+                log.warning("%s", problem)
         await self._let_go(replaced)
         return table
 
@@ -206,9 +209,7 @@ def loader(scoreboard: Scoreboard, limits: Limits, metrics: Metrics) -> Load:
 def kept(path: Path) -> RouteTable | None:
     """The table of the last run; None when there is none or it cannot be read (control will send one)."""
     try:
-        return routes.loads(path.read_text())
-    except FileNotFoundError:
-        return None
+        return routefile.read(path)
     except (OSError, ValueError, TypeError, KeyError) as problem:
         log.warning("%s cannot be read (%s); waiting for control to send a route table", path, problem)
         return None
@@ -234,21 +235,6 @@ async def restore(versions: Versions, path: Path) -> None:
         else:
             return
     log.warning("waiting for control to send a route table")
-
-
-def _write(path: Path, table: RouteTable) -> None:
-    """Keep the table for the next start; written by rename, and never over a newer one."""
-    standing = kept(path)
-    if standing is not None and standing.epoch >= table.epoch:
-        return
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(routes.dumps(table))
-        draft.replace(path)
-    except OSError as problem:
-        log.warning("%s cannot be written (%s): a restart will begin from an older table", path, problem.strerror)
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
 
 
 async def _warm_up(runner: Runner) -> Scored:

@@ -21,6 +21,7 @@ from trueline.journal import segments
 from trueline.settings import StateFolder
 from trueline.shipping.ship import Shipper
 from trueline.sockets import ask
+from trueline.storage.places import Storage
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +31,9 @@ RETRY_SECONDS = 0.1
 
 
 class Service:
-    def __init__(self, state: StateFolder, replica: str) -> None:
+    def __init__(self, state: StateFolder, replica: str, storage: Storage | None = None) -> None:
         self._admin = state.socket(f"serve-{replica}")
-        self._shipper = Shipper(state, replica)
+        self._shipper = Shipper(state, replica, storage)
         self._one_at_a_time = asyncio.Lock()
         self._talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
@@ -102,7 +103,7 @@ class Service:
         present = segments.numbers(self._shipper.journal)
         if not present:
             return False
-        unshipped = present[-1] - 1 > self._shipper.through
+        unshipped = present[-1] - 1 > self._shipper.done
         return unshipped or segments.path_of(self._shipper.journal, present[-1]).stat().st_size > 0
 
 
@@ -128,9 +129,9 @@ def seal(journal: Path, admin: Path, *, seconds: float = SEAL_SECONDS) -> int:
         time.sleep(RETRY_SECONDS)
 
 
-async def serve(state: StateFolder, replica: str, stopping: asyncio.Event) -> None:
+async def serve(state: StateFolder, replica: str, stopping: asyncio.Event, storage: Storage | None = None) -> None:
     """Answer and look until told to stop; then ship once more."""
-    service = Service(state, replica)
+    service = Service(state, replica, storage)
     path = state.socket(f"shipper-{replica}")
     server = await _listen(service, path)
     try:

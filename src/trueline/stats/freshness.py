@@ -32,12 +32,13 @@ class Freshness:
     alpha: float
     n: int = 0
     wealths: tuple[float, ...] = (1.0,) * len(BETS)
+    floor: float = FLOOR  # 1 is the e-CUSUM itself: quickest where what is looked for has a beginning
 
     def update(self, value: float) -> Freshness:
         """One more block, the models in it fixed before it began."""
         z = min(max(value, -1.0), 1.0)
         moved = (wealth * (1 + fraction * z) for wealth, fraction in zip(self.wealths, BETS, strict=True))
-        return replace(self, n=self.n + 1, wealths=tuple(min(max(w, FLOOR), CAP / self.alpha) for w in moved))
+        return replace(self, n=self.n + 1, wealths=tuple(min(max(w, self.floor), CAP / self.alpha) for w in moved))
 
     @property
     def wealth(self) -> float:

@@ -1,31 +1,28 @@
 """The database: opening it, its transactions, and its errors in our words.
 
-A write transaction takes the write lock at once (`BEGIN IMMEDIATE`): with SQLite's deferred `BEGIN`, two writers that
-both read first end in "database is locked" for the loser whatever the time-out. Inside a transaction only the
-database is touched.
+Write transactions take turns, on either database; `begin` returns when it is this one's. Inside a transaction only
+the database is touched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, Table, insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 
-from trueline.clock import Clock
-from trueline.errors import Conflict, Unavailable
-from trueline.store import tables
-
-HEAD = "0001"
-"""The newest migration. Change it in the commit that adds one to `migrations/versions`."""
-
-BUSY_SECONDS = 15
+from trueline.clock import Clock, SystemClock
+from trueline.errors import TruelineError, Unavailable
+from trueline.store import schema, sqlite, tables
+from trueline.store.database import Database
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,13 @@ class Tx:
 
     connection: Connection
     now: datetime
-    wall: datetime
+    time: Callable[[], datetime]
+    insert: Callable[[Table], Any]
+
+    @cached_property
+    def wall(self) -> datetime:
+        """Processing time as all who share the database see it: on PostgreSQL the server's."""
+        return self.time()
 
     def execute(self, statement: Any, values: Any = None) -> Any:
         return self.connection.execute(statement, values) if values is not None else self.connection.execute(statement)
@@ -59,82 +62,98 @@ class Tx:
 class Store:
     """The control plane's database behind transactions."""
 
-    def __init__(self, engine: Engine, clock: Clock, where: str) -> None:
-        self._engine = engine
-        self._where = where
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._guard: Callable[[Tx], None] | None = None
         self.clock = clock
+
+    def guarded(self, guard: Callable[[Tx], None]) -> Store:
+        """The same database for a writer who must still be entitled: `guard` is asked first in each write, and raises."""
+        entitled = copy(self)
+        entitled._guard = guard  # noqa: SLF001 the same class
+        return entitled
 
     @contextmanager
     def begin(self) -> Iterator[Tx]:
-        """A write transaction: all of it or nothing."""
-        with self._translated(), self._engine.begin() as connection:
-            yield Tx(connection, self.clock.now(), self.clock.wall())
+        """A write transaction: all of it or nothing, and no other writes meanwhile."""
+        with self._in_words(), self._database.engine.begin() as connection:
+            tx = self._tx(connection, self._database.take_turn(connection))
+            if self._guard is not None:
+                self._guard(tx)
+            yield tx
 
     @contextmanager
     def read(self) -> Iterator[Tx]:
-        """A consistent snapshot without the write lock."""
-        with self._translated(), self._engine.connect().execution_options(trueline_read=True) as connection:
-            yield Tx(connection, self.clock.now(), self.clock.wall())
+        """A consistent snapshot; waits for no writer."""
+        engine = self._database.engine
+        with self._in_words(), engine.connect().execution_options(**self._database.snapshot) as connection:
+            yield self._tx(connection, None)
             connection.rollback()
 
+    def _tx(self, connection: Connection, wall: datetime | None) -> Tx:
+        """A clock turned by hand is obeyed on every database."""
+        clock, database = self.clock, self._database
+
+        def time() -> datetime:
+            shared = (wall or database.time(connection)) if isinstance(clock, SystemClock) else None
+            return shared or clock.wall()
+
+        return Tx(connection, clock.now(), time, database.insert)
+
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _in_words(self) -> Iterator[None]:
         try:
             yield
-        except IntegrityError as problem:
-            raise Conflict(f"somebody else was first: {problem.orig}") from problem
-        except OperationalError as problem:
-            raise Unavailable(f"the database {self._where} cannot be used now: {problem.orig}") from problem
         except DBAPIError as problem:
-            raise Unavailable(f"the database {self._where} refused: {problem.orig}") from problem
+            told = self._database.words(problem)
+            if told is None:
+                raise
+            raise told from problem
+        except PoolExhausted as problem:
+            raise Unavailable(
+                f"all connections to the database {self._database.where} are in use; try again"
+            ) from problem
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._database.engine.dispose()
 
 
-def open_sqlite(path: Path, clock: Clock) -> Store:
-    """Open or create the database at `path`, brought to the newest schema.
+def open_store(where: Path | str, clock: Clock) -> Store:
+    """Open or create the database at a path (SQLite) or of a URL (PostgreSQL), brought to the newest schema.
 
     Raises:
-        Unavailable: the file cannot be opened, or was made by a newer trueline.
+        InvalidProject: the URL is not one.
+        Unavailable: it cannot be opened or reached, or was made by a newer trueline.
     """
-    engine = create_engine(
-        f"sqlite:///{path}",
-        poolclass=NullPool if str(path) == ":memory:" else None,
-        connect_args={"timeout": BUSY_SECONDS},
-    )
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # we begin transactions ourselves
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=NORMAL")  # survives the death of any process; see docs/decisions/0003
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        reading = connection.get_execution_options().get("trueline_read")
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-    store = Store(engine, clock, str(path))
-    with store._translated():  # noqa: SLF001 the same module
-        _bring_to_head(engine, path)
+    database = _database(where)
+    store = Store(database, clock)
+    try:
+        with store._in_words():  # noqa: SLF001 the same module
+            schema.bring_to_head(database)
+    except TruelineError:
+        store.close()
+        raise
     return store
 
 
-def _bring_to_head(engine: Engine, path: Path) -> None:
-    with engine.connect().execution_options(trueline_read=True) as connection:
-        known = connection.execute(text("select name from sqlite_master where name = 'alembic_version'")).first()
-        current = connection.execute(text("select version_num from alembic_version")).scalar() if known else None
-        connection.rollback()
-    if current == HEAD:
-        return
-    if current is not None and current > HEAD:
-        raise Unavailable(
-            f"{path} has schema {current}, newer than this trueline knows ({HEAD}); upgrade trueline, or use another --state"
-        )
-    from trueline.store.migrate import upgrade  # noqa: PLC0415 alembic is only needed when there is something to do
+def schema_of(where: Path | str) -> str | None:
+    """The migration that a database is at, None for an empty one; nothing is changed.
 
-    upgrade(engine)
+    Raises:
+        InvalidProject, Unavailable: as for `open_store`.
+    """
+    database = _database(where)
+    store = Store(database, SystemClock())
+    try:
+        with store._in_words():  # noqa: SLF001 the same module
+            return schema.current(database)
+    finally:
+        store.close()
+
+
+def _database(where: Path | str) -> Database:
+    if isinstance(where, str) and "://" in where:
+        from trueline.store import postgresql  # noqa: PLC0415 a driver that only some install
+
+        return postgresql.connect(where)
+    return sqlite.connect(Path(where))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select
 
-from trueline.store import tables
+from trueline.store import tables, writes
 from trueline.store.engine import Tx
 
 
@@ -14,6 +14,4 @@ def get(tx: Tx, key: str) -> str | None:
 
 
 def put(tx: Tx, key: str, value: str) -> None:
-    box = tables.meta
-    if tx.execute(update(box).where(box.c.key == key).values(value=value)).rowcount == 0:
-        tx.execute(insert(box), {"key": key, "value": value})
+    writes.put(tx, tables.meta, {"key": key, "value": value})

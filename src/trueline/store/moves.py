@@ -6,14 +6,16 @@ of the holder), and the event row, in the caller's transaction. Losing a race ch
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from sqlalchemy import Table, insert, or_, select, update
 
 from trueline.domain.machines import E, Machine, S
 from trueline.errors import Conflict, NotFound
-from trueline.store import tables
+from trueline.store import tables, writes
 from trueline.store.engine import Tx
 
 T = TypeVar("T")
@@ -24,13 +26,7 @@ EVERYWHERE = "*"
 
 def number(tx: Tx, project: str, noun: str) -> int:
     """The next number of a noun in a project, counted without gaps inside the caller's transaction."""
-    counters = tables.counters
-    mine = (counters.c.project == project) & (counters.c.noun == noun)
-    changed = tx.execute(update(counters).where(mine).values(last=counters.c.last + 1))
-    if changed.rowcount == 0:
-        tx.execute(insert(counters), {"project": project, "noun": noun, "last": 1})
-        return 1
-    return int(tx.execute(select(counters.c.last).where(mine)).scalar_one())
+    return writes.increase(tx, tables.counters, {"project": project, "noun": noun}, "last")
 
 
 def create(
@@ -77,7 +73,7 @@ def move(
     guard = (table.c.id == row_id) & (table.c.state == state)
     if fence is not None:
         guard &= table.c.fence == fence
-    released = {"owner": None, "leased_until": None} if fence is not None else {}
+    released = {name: None for name in ("owner", "leased_until") if fence is not None and name in table.c}
     changed = tx.execute(update(table).where(guard).values(state=following, **released, **values))
     if changed.rowcount != 1:
         raise Conflict(f"{machine.noun} {row_id} was taken over by somebody else; this attempt changes nothing")
@@ -96,21 +92,15 @@ def claim(
     busy: S,
     owner: str,
     lease: timedelta,
+    dead: Collection[str] = (),
+    actor: str | None = None,
 ) -> tuple[str, int] | None:
-    """Lease the oldest row that waits, or whose holder's lease ran out; its id and fence token, or None.
+    """Lease the oldest row that waits, or whose holder is gone; its id and fence token, or None.
 
-    Leases run on the machine's own time. The fence token grows with every claim, so a holder that was only slow finds
-    its later writes refused.
+    The fence token grows with every claim, so a holder that was only slow finds its later writes refused. `actor` is
+    the owner's name in the log.
     """
-    free = (table.c.state == waiting) & or_(table.c.not_before.is_(None), table.c.not_before <= tx.wall)
-    orphaned = (table.c.state == busy) & (table.c.leased_until < tx.wall)
-    order = table.c.number if "number" in table.c else table.c.day
-    row = tx.execute(
-        select(table.c.id, table.c.state, table.c.fence, table.c.project, table.c.attempts)
-        .where(table.c.project == project, or_(free, orphaned))
-        .order_by(order)
-        .limit(1)
-    ).first()
+    row = claimable(tx, table, project=project, waiting=waiting, busy=busy, lease=lease, dead=dead)
     if row is None:
         return None
     taken = tx.execute(
@@ -126,17 +116,57 @@ def claim(
     )
     if taken.rowcount != 1:
         return None
-    reason = "taken up" if row.state == waiting else "taken over: its holder's lease ran out"
-    tx.record(f"{machine.noun}.{event}", row.id, project=row.project, actor=owner, reason=reason)
+    reason = "taken up" if row.state == waiting else "taken over: its holder is gone or silent"
+    tx.record(f"{machine.noun}.{event}", row.id, project=row.project, actor=actor or owner, reason=reason)
     return row.id, row.fence + 1
+
+
+def claimable(
+    tx: Tx, table: Table, *, project: str, waiting: S, busy: S, lease: timedelta, dead: Collection[str] = ()
+) -> Any:
+    """The row that a claim would take: the oldest that waits, whose lease ran out, or whose owner is known to be dead.
+
+    Leases run on the time of `Tx.wall`. One further off than a lease lasts was written by a clock that ran ahead, and
+    says nothing: waiting for it could take as long as the clock was wrong.
+    """
+    ahead = tx.wall + lease
+    paused = (table.c.not_before > tx.wall) & (table.c.not_before <= ahead)
+    free = (table.c.state == waiting) & or_(table.c.not_before.is_(None), ~paused)
+    late = or_(table.c.leased_until < tx.wall, table.c.leased_until > ahead, table.c.owner.in_(dead))
+    order = table.c.number if "number" in table.c else table.c.day
+    return tx.execute(
+        select(table.c.id, table.c.state, table.c.fence, table.c.project, table.c.attempts, table.c.owner)
+        .where(table.c.project == project, or_(free, (table.c.state == busy) & late))
+        .order_by(order)
+        .limit(1)
+    ).first()
+
+
+def owners(tx: Tx, table: Table, project: str, busy: StrEnum) -> list[str]:
+    """Who works on rows of a project now."""
+    held = (table.c.project == project) & (table.c.state == busy) & table.c.owner.is_not(None)
+    return [str(row.owner) for row in tx.execute(select(table.c.owner).where(held).distinct())]
+
+
+def take(
+    tx: Tx,
+    table: Table,
+    machine: Machine[S, E],
+    event: E,
+    row_id: str,
+    *,
+    owner: str,
+    reason: str,
+    **values: Any,
+) -> int:
+    """Begin work on one row, for who holds what the row belongs to; its new fence token, which voids earlier holders'."""
+    move(tx, table, machine, row_id, event, actor=owner, reason=reason, owner=owner, **values)
+    fence: int = tx.execute(select(table.c.fence).where(table.c.id == row_id)).scalar_one() + 1
+    tx.execute(update(table).where(table.c.id == row_id).values(fence=fence))
+    return fence
 
 
 def renew(tx: Tx, table: Table, row_id: str, fence: int, lease: timedelta) -> bool:
     """Extend a lease; False when it was lost."""
     guard = (table.c.id == row_id) & (table.c.fence == fence) & table.c.owner.is_not(None)
     return bool(tx.execute(update(table).where(guard).values(leased_until=tx.wall + lease)).rowcount == 1)
-
-
-def forfeit(tx: Tx, table: Table, owner: str) -> None:
-    """End the leases of a holder that is known to be dead, so that its work need not wait for them to run out."""
-    tx.execute(update(table).where(table.c.owner == owner).values(leased_until=tx.wall))

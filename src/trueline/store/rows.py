@@ -7,7 +7,7 @@ from dataclasses import fields
 from functools import cache
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Table, select
+from sqlalchemy import ColumnElement, Select, Table, select
 
 from trueline.domain.blocks import Block
 from trueline.domain.datasets import DatasetVersion
@@ -16,6 +16,7 @@ from trueline.domain.gates import Gate
 from trueline.domain.incidents import Incident
 from trueline.domain.releases import Release
 from trueline.domain.runs import Run
+from trueline.domain.steps import Step
 from trueline.domain.versions import Version
 from trueline.errors import NotFound
 from trueline.store import tables
@@ -31,23 +32,26 @@ TABLES: dict[type, Table] = {
     Incident: tables.incidents,
     Release: tables.releases,
     Run: tables.runs,
+    Step: tables.steps,
     Version: tables.versions,
 }
 
 
 @cache
-def _columns(noun: Hashable) -> tuple[Any, ...]:
+def _reading(noun: Hashable, *, newest: bool) -> Select[Any]:
+    """The statement that all readings of a noun begin with; putting it together costs more than asking for a row."""
     known: Any = noun
-    return tuple(TABLES[known].c[field.name] for field in fields(known))
+    table = TABLES[known]
+    order: list[ColumnElement[Any]] = [
+        table.c[name] for name in ("number", "day", "opened_at", "id") if name in table.c
+    ]
+    columns = [table.c[field.name] for field in fields(known)]
+    return select(*columns).order_by(*([one.desc() for one in order] if newest else order))
 
 
 def find(tx: Tx, noun: type[T], *where: ColumnElement[bool], newest: bool = False, limit: int | None = None) -> list[T]:
     """The rows that satisfy every condition, oldest first unless `newest`."""
-    table = TABLES[noun]
-    order: tuple[Any, ...] = tuple(table.c[name] for name in ("number", "day", "opened_at", "id") if name in table.c)
-    if newest:
-        order = tuple(column.desc() for column in order)
-    statement = select(*_columns(cast("Hashable", noun))).where(*where).order_by(*order)
+    statement = _reading(cast("Hashable", noun), newest=newest).where(*where)
     if limit is not None:
         statement = statement.limit(limit)
     return [noun(*row) for row in tx.execute(statement)]

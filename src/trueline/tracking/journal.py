@@ -3,41 +3,34 @@
 One line of JSON per call, one `write()` per line: a line is in the file when `log` returns, so it survives the death of
 the process, and a reader sees whole lines except perhaps the last. `read` goes on from where it stopped, so a line is
 handed over again only when the reader did not keep its offset.
+
+A run whose steps train in folders of their own (`steps/<name>`) has a journal in each, and reads as one. An attempt that
+begins anew writes a new file and names itself in its first line; a reader that knew the file of another starts over.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trueline.errors import InvalidInput
+from trueline.tracking.entries import Entry, decode
 
 NAME = "tracking.jsonl"
+ATTEMPT = "attempt"
 LONGEST_KEY = 250  # MLflow's limit
 LONGEST_VALUE = 6000  # MLflow's limit of a parameter
+NAMED = re.compile(r"[\w.\- :/]+")  # what MLflow lets a name consist of
 
 
-@dataclass(frozen=True)
-class Metric:
-    name: str
-    value: float
-    step: int
-    at_ms: int
-
-
-@dataclass(frozen=True)
-class Param:
-    name: str
-    value: str
-
-
-Entry = Metric | Param
+Position = dict[str, str]
+"""How far each file of a run was read: its folder, empty for the run's own, to `attempt:bytes`."""
 
 
 class Journal:
@@ -67,6 +60,10 @@ class Journal:
         lines = "".join(json.dumps({"p": _key(name), "v": _text(value)}) + "\n" for name, value in values.items())
         os.write(self._file, lines.encode())
 
+    def append(self, line: str) -> None:
+        """Append what `entries` made of something: whole lines, each with its end."""
+        os.write(self._file, line.encode())
+
     def close(self) -> None:
         os.close(self._file)
 
@@ -74,10 +71,12 @@ class Journal:
 _current: Journal | None = None
 
 
-def begin(folder: Path) -> Journal:
+def begin(folder: Path, attempt: str = "") -> Journal:
     """Send what this process logs from now on to the run of this folder."""
     global _current  # noqa: PLW0603  a process trains one run; user code has no handle to pass
     _current = Journal(folder)
+    if attempt:
+        _current.append(json.dumps({ATTEMPT: attempt}) + "\n")
     return _current
 
 
@@ -105,36 +104,70 @@ def log_params(params: Mapping[str, Any]) -> None:
         _current.params(params)
 
 
-def read(folder: Path, offset: int = 0, limit: int = 1_000) -> tuple[list[Entry], int]:
-    """At most `limit` entries from `offset` on, and the offset after them; an unfinished last line waits."""
-    try:
-        with (folder / NAME).open("rb") as file:
-            file.seek(offset)
-            entries: list[Entry] = []
-            for line in file:
-                if len(entries) == limit or not line.endswith(b"\n"):
-                    break
-                offset += len(line)
-                if (entry := _entry(line)) is not None:
-                    entries.append(entry)
-    except FileNotFoundError:
-        return [], offset
+def folders(folder: Path) -> list[Path]:
+    """Where a run logged: its own folder, then those of its steps."""
+    return [folder, *sorted(path.parent for path in folder.glob(f"steps/*/{NAME}"))]
+
+
+def read(folder: Path, position: Position | None = None, limit: int = 1_000) -> tuple[list[Entry], Position]:
+    """At most `limit` entries from `position` on, and the position after them; an unfinished last line waits."""
+    after = dict(position or {})
+    found: list[Entry] = []
+    for one in folders(folder):
+        name = "" if one == folder else one.relative_to(folder).as_posix()
+        try:
+            attempt, size = _attempt(one / NAME)
+        except FileNotFoundError:
+            continue
+        known, _, offset = after.get(name, "").rpartition(":")
+        start = int(offset) if offset and known == attempt else 0
+        if start < size and len(found) < limit:
+            entries, start = _read(one / NAME, start, limit - len(found))
+            found += entries
+            after[name] = f"{attempt}:{start}"
+    return found, after
+
+
+def everything(folder: Path) -> list[Entry]:
+    """All that a run has said so far."""
+    found, position = read(folder)
+    entries = found
+    while entries:
+        entries, position = read(folder, position)
+        found += entries
+    return found
+
+
+def _attempt(path: Path) -> tuple[str, int]:
+    """The name of the attempt that writes this file, and the file's size."""
+    with path.open("rb") as file:
+        try:
+            attempt = str(json.loads(file.readline()).get(ATTEMPT, ""))
+        except ValueError:
+            attempt = ""
+        return attempt, os.fstat(file.fileno()).st_size
+
+
+def _read(path: Path, offset: int, limit: int) -> tuple[list[Entry], int]:
+    entries: list[Entry] = []
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if len(entries) == limit or not line.endswith(b"\n"):
+                break
+            offset += len(line)
+            if (entry := decode(line)) is not None:
+                entries.append(entry)
     return entries, offset
-
-
-def _entry(line: bytes) -> Entry | None:
-    try:
-        fields = json.loads(line)
-        if "m" in fields:
-            return Metric(fields["m"], float(fields["v"]), int(fields["s"]), int(fields["t"]))
-        return Param(fields["p"], fields["v"])
-    except (ValueError, KeyError, TypeError):  # a line torn by a full disk, with whole lines behind it
-        return None
 
 
 def _key(name: str) -> str:
     if not isinstance(name, str) or not name or len(name) > LONGEST_KEY:
         raise InvalidInput(f"a metric or parameter is named by a text of 1 to {LONGEST_KEY} characters, not {name!r}")
+    if NAMED.fullmatch(name) is None or os.path.normpath(name) != name or name.startswith(("/", "..")) or name == ".":
+        raise InvalidInput(
+            f"a metric or parameter cannot be named {name!r}: MLflow takes letters, digits, spaces and _ - . : /, as in 'val/loss'"
+        )
     return name
 
 

@@ -1,4 +1,4 @@
-"""A tracker that keeps everything in memory, for tests: the port's meaning in forty lines."""
+"""A tracker that keeps everything in memory, for tests: the port's meaning on one page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 
 from trueline.errors import NotFound
 from trueline.tracking import journal
-from trueline.tracking.journal import Metric
+from trueline.tracking.artifacts import files
+from trueline.tracking.entries import Ended, Entry, Input, Metric, Model, Nested, Param, Tag
+from trueline.tracking.recording import LOGGED
 from trueline.tracking.store import FILES, TrackedRun, TrackedVersion
 
 
@@ -18,11 +20,17 @@ class KeptRun:
     metrics: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
-    offset: int = 0
+    inputs: list[str] = field(default_factory=list)
+    models: dict[str, str] = field(default_factory=dict)  # name by our id
+    parent: str | None = None
+    position: journal.Position = field(default_factory=dict)
 
 
 class MemoryTracking:
-    """What was told, by id: `runs`, `versions` by (model, number), `aliases` by (model, alias)."""
+    """What was told, by id: `runs`, `versions` by (model, number), `aliases` by (model, alias).
+
+    A nested run is kept under the id of its run and its own key: `run-1/<key>`.
+    """
 
     def __init__(self) -> None:
         self.runs: dict[str, KeptRun] = {}
@@ -39,18 +47,39 @@ class MemoryTracking:
         if run.folder is None:
             return
         while True:
-            entries, kept.offset = journal.read(run.folder, kept.offset)
+            entries, kept.position = journal.read(run.folder, kept.position)
             if not entries:
                 break
             for entry in entries:
-                if isinstance(entry, Metric):
-                    kept.metrics.setdefault(entry.name, []).append((entry.step, entry.value))
-                else:
-                    kept.params.setdefault(entry.name, entry.value)
+                self._say(run.run_id, entry)
         kept.files |= {name: run.folder / name for name in FILES if (run.folder / name).is_file()}
+        for folder in journal.folders(run.folder):
+            kept.files |= dict(files(folder / LOGGED / "artifacts"))
+        for key, nested in self.runs.items():
+            if key.startswith(f"{run.run_id}/") and nested.status == "RUNNING" and run.finished_at is not None:
+                nested.status = run.status
+
+    def _say(self, run_id: str, entry: Entry) -> None:
+        key = f"{run_id}/{entry.run}" if entry.run else run_id
+        if isinstance(entry, Nested):
+            above = f"{run_id}/{entry.parent}" if entry.parent else run_id
+            self.runs[key] = KeptRun("RUNNING", parent=above)
+        kept = self.runs[key]
+        if isinstance(entry, Metric):
+            kept.metrics.setdefault(entry.name, []).append((entry.step, entry.value))
+        elif isinstance(entry, Param):
+            kept.params.setdefault(entry.name, entry.value)
+        elif isinstance(entry, Tag):
+            kept.tags[entry.name] = entry.value
+        elif isinstance(entry, Input):
+            kept.inputs.append(entry.dataset["name"])
+        elif isinstance(entry, Model):
+            kept.models[entry.model] = entry.name
+        elif isinstance(entry, Ended):
+            kept.status = entry.status
 
     def version(self, version: TrackedVersion) -> None:
-        self.versions[version.model, version.version] = version
+        self.versions.setdefault((version.model, version.version), version)
 
     def alias(self, model: str, alias: str, version: int | None) -> None:
         if version is None:

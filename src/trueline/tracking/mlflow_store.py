@@ -1,149 +1,243 @@
-"""The embedded MLflow store: an SQLite file and an artifact folder that any MLflow client or page reads.
+"""Runs, versions and aliases in MLflow, in its own words: in our SQLite file, a team's database, or a server.
 
-It uses MLflow's own stores directly, below its client: the same rows, without the client's per-call extras. MLflow gives
-runs and versions names of its own; ours are tags, set in the statement that creates the thing, so that after a death the
-tag tells whether it was created. Files are hard-linked into the artifact folder; model versions point to where we serve
-them from.
+MLflow gives runs and versions names of its own; ours are tags, set in the call that creates the thing, so that after a
+death the tag tells whether it was created. A call that was cut off may still be carried out by a slow server, after we
+looked and before we asked again: whatever turns up twice is settled to one when the run is finished. Metric points need
+no such care: MLflow keeps one of each name, step, time and value, and the journal's offset is a tag in the same batch.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from trueline.clock import to_us
-from trueline.errors import NotFound
-from trueline.tracking import journal
-from trueline.tracking.journal import LONGEST_VALUE, Metric
-from trueline.tracking.store import DIGEST_TAG, FILES, OFFSET_TAG, RUN_TAG, VERSION_TAG, TrackedRun, TrackedVersion
+from trueline.errors import InvalidInput, NotFound
+from trueline.tracking import journal, mlflow_models
+from trueline.tracking.artifacts import files
+from trueline.tracking.entries import Ended, Entry, Input, Metric, Model, Nested, Param, Tag
+from trueline.tracking.journal import LONGEST_VALUE
+from trueline.tracking.mlflow_connection import connect
+from trueline.tracking.recording import LOGGED
+from trueline.tracking.store import (
+    DEPLOYMENT_TAG,
+    DIGEST_TAG,
+    FILES,
+    OFFSET_TAG,
+    RUN_TAG,
+    VERSION_TAG,
+    TrackedRun,
+    TrackedVersion,
+)
 
 BATCH = 800  # metrics in one log_batch: MLflow takes 1000 of metrics, parameters and tags together
-SMALL_BATCH = 100  # parameters in one log_batch, MLflow's limit
+SMALL_BATCH = 100  # parameters or tags in one log_batch, MLflow's limit
 LONGEST_TAG = 8_000
-QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+PARENT = "mlflow.parentRunId"
+KEPT = (RUN_TAG, DEPLOYMENT_TAG, OFFSET_TAG)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run as MLflow knows it."""
+
+    uuid: str
+    experiment: str
+    artifacts: str
 
 
 class MlflowTracking:
-    """Feeds one store; opening it creates the file (a few seconds the first time, MLflow's migrations)."""
+    """Feeds one MLflow; opening our own file for the first time takes a few seconds, MLflow's migrations.
 
-    def __init__(self, database: Path, artifacts: Path) -> None:
-        mlflow = _load()
-        self._entities = mlflow.entities
-        self._artifacts = artifacts.absolute()
-        with _quiet():
-            if not database.exists():
-                self._create(mlflow, database.absolute())
-            self._runs, self._models = self._open(mlflow, database.absolute())
-        self._missing = mlflow.exception
-        self._known: dict[str, tuple[str, Path]] = {}  # our run id -> MLflow's run id and artifact folder
+    `deployment` tells our run-1 from another deployment's where they share a server.
+    """
+
+    def __init__(self, address: Path | str, artifacts: Path, deployment: str = "") -> None:
+        self._connection = connect(address, artifacts)
+        self._runs, self._registry = self._connection.runs, self._connection.models
+        self._entities = self._connection.entities
+        self._deployment = deployment
+        self._known: dict[str, Found] = {}  # by our run id, or run id and key of a nested run
         self._experiments: dict[str, str] = {}
 
     def run(self, run: TrackedRun) -> None:
-        uuid, artifacts = self._run(run)
-        stored = self._runs.get_run(uuid)
-        at_ms = _ms(run.finished_at or run.started_at)
-        metrics = [self._entities.Metric(name, float(value), at_ms, 0) for name, value in run.metrics.items()]
-        self._log(uuid, metrics, _texts(run.params, LONGEST_VALUE), _texts(run.tags, LONGEST_TAG), stored.data.params)
-        if run.folder is not None:
-            self._journal(uuid, run.folder, int(stored.data.tags.get(OFFSET_TAG, "0")), stored.data.params)
-            for name in FILES:
-                _link(run.folder / name, artifacts / name)
-        status = self._entities.RunStatus.from_string(run.status)
-        finished = None if run.finished_at is None else _ms(run.finished_at)
-        self._runs.update_run_info(uuid, status, finished, None)
+        with self._connection.translated():
+            self._connection.artifacts.forget()
+            found = self._run(run)
+            stored = self._runs.get_run(found.uuid)
+            for name in stored.data.tags:  # of an attempt that failed before this one
+                if name.startswith("trueline.") and name not in run.tags and not name.startswith(KEPT):
+                    self._runs.delete_tag(found.uuid, name)
+            at_ms = _ms(run.finished_at or run.started_at)
+            metrics = [self._entities.Metric(name, float(value), at_ms, 0) for name, value in run.metrics.items()]
+            self._log(found.uuid, metrics, _texts(run.params, LONGEST_VALUE), run.tags, stored.data.params)
+            if run.folder is not None:
+                self._journal(run, found, _position(stored.data.tags))
+                self._files(run, run.folder, found)
+            self._settle(run, found)
 
     def version(self, version: TrackedVersion) -> None:
-        if self._version_number(version.model, version.version) is not None:
-            return
-        self._model(version.model)
-        tags = {**version.tags, VERSION_TAG: str(version.version), DIGEST_TAG: version.digest, RUN_TAG: version.run_id}
-        entities = [self._entities.ModelVersionTag(name, value) for name, value in _texts(tags, LONGEST_TAG).items()]
-        uuid = self._find(version.run_id)
-        self._models.create_model_version(version.model, version.folder.absolute().as_uri(), uuid, entities)
+        with self._connection.translated():
+            if self._version_number(version.model, version.version) is not None:
+                return
+            self._connection.artifacts.forget()
+            self._model(version.model)
+            run = self._find(version.model, version.run_id)
+            if run is None:
+                raise NotFound(
+                    f"version {version.version} of {version.model} waits for {version.run_id} to be told to MLflow"
+                )
+            tags = {
+                **version.tags,
+                VERSION_TAG: str(version.version),
+                DIGEST_TAG: version.digest,
+                RUN_TAG: version.run_id,
+            }
+            entities = [self._entities.ModelVersionTag(*tag) for tag in _texts(self._owned(tags), LONGEST_TAG).items()]
+            source = self._connection.artifacts.model(run.artifacts, version.folder)
+            self._registry.create_model_version(version.model, source, run.uuid, entities)
 
     def alias(self, model: str, alias: str, version: int | None) -> None:
-        if version is not None:
-            number = self._version_number(model, version)
-            if number is None:
-                raise NotFound(f"model {model} has no registered version {version}")
-            self._models.set_registered_model_alias(model, alias, number)
-            return
-        with contextlib.suppress(self._missing):  # no such model: it has no alias either
-            self._models.delete_registered_model_alias(model, alias)
-
-    def _open(self, mlflow: SimpleNamespace, database: Path) -> tuple[Any, Any]:
-        uri = f"sqlite:///{database}"
-        return mlflow.runs(uri, self._artifacts.as_uri()), mlflow.models(uri)
-
-    def _create(self, mlflow: SimpleNamespace, database: Path) -> None:
-        """Make the file under another name first: MLflow refuses for ever one whose migrations were cut short."""
-        draft = database.with_name(f"{database.name}.draft-{os.getpid()}")
-        draft.unlink(missing_ok=True)
-        for store in self._open(mlflow, draft):
-            store.engine.dispose()
-        with contextlib.suppress(FileExistsError, FileNotFoundError):  # another process was faster
-            os.link(draft, database)
-        for left in database.parent.glob(f"{database.name}.draft-*"):
-            left.unlink(missing_ok=True)
+        with self._connection.translated():
+            if version is not None:
+                number = self._version_number(model, version)
+                if number is None:
+                    raise NotFound(f"model {model} has no registered version {version}")
+                self._registry.set_registered_model_alias(model, alias, number)
+                return
+            with self._unless_missing():
+                if alias in self._registry.get_registered_model(model).aliases:
+                    self._registry.delete_registered_model_alias(model, alias)
 
     def close(self) -> None:
-        self._runs.engine.dispose()
-        self._models.engine.dispose()
+        self._connection.close()
 
-    def _run(self, run: TrackedRun) -> tuple[str, Path]:
-        if (known := self._known.get(run.run_id)) is not None:
-            return known
-        experiment = self._experiment(run.project)
-        uuid = self._find(run.run_id, experiment)
-        if uuid is None:
-            tags = [self._entities.RunTag(RUN_TAG, run.run_id)]
-            uuid = self._runs.create_run(experiment, "trueline", _ms(run.started_at), tags, run.run_id).info.run_id
-        found = uuid, self._artifacts / experiment / uuid / "artifacts"
-        self._known[run.run_id] = found
+    # finding and creating
+
+    def _run(self, run: TrackedRun) -> Found:
+        found = self._find(run.project, run.run_id)
+        if found is None:
+            found = self._create(self._experiment(run.project), run.run_id, run.run_id, _ms(run.started_at), {})
         return found
 
-    def _find(self, run_id: str, experiment: str | None = None) -> str | None:
-        if experiment is None and run_id in self._known:
-            return self._known[run_id][0]
-        experiments = [experiment] if experiment else [one.experiment_id for one in self._runs.search_experiments()]
-        found = self._runs.search_runs(experiments, f"tags.`{RUN_TAG}` = '{run_id}'", self._entities.ViewType.ALL, 1)
-        return found[0].info.run_id if found else None
+    def _create(self, experiment: str, key: str, name: str, began_ms: int, tags: Mapping[str, str]) -> Found:
+        entities = [self._entities.RunTag(*tag) for tag in self._owned({RUN_TAG: key, **tags}).items()]
+        created = self._runs.create_run(experiment, "trueline", began_ms, entities, name).info
+        found = self._known[key] = Found(created.run_id, created.experiment_id, created.artifact_uri)
+        return found
+
+    def _find(self, project: str, key: str) -> Found | None:
+        if key not in self._known:
+            found = self._search(self._experiment(project), key)
+            if not found:
+                return None
+            self._known[key] = found[0]
+        return self._known[key]
+
+    def _search(self, experiment: str, key: str) -> list[Found]:
+        """Every run of that key; where a cut-off call was repeated, the one that knows most comes first."""
+        view = self._entities.ViewType.ALL
+        runs = self._runs.search_runs([experiment], self._filter(RUN_TAG, key), view, 10)
+        active = [one for one in runs if one.info.lifecycle_stage == "active"]
+        if runs and not active:
+            raise InvalidInput(f"{key} was deleted in MLflow; restore it there to have it go on")
+        active.sort(key=lambda one: (not _position(one.data.tags), one.info.run_id))
+        return [Found(one.info.run_id, one.info.experiment_id, one.info.artifact_uri) for one in active]
 
     def _experiment(self, project: str) -> str:
         if project not in self._experiments:
             found = self._runs.get_experiment_by_name(project)
+            if found is not None and found.lifecycle_stage != "active":
+                raise InvalidInput(f"the experiment {project} was deleted in MLflow; restore it there")
             self._experiments[project] = found.experiment_id if found else self._runs.create_experiment(project)
         return self._experiments[project]
 
     def _model(self, name: str) -> None:
-        try:
-            self._models.get_registered_model(name)
-        except self._missing:
-            self._models.create_registered_model(name)
+        with self._unless_missing():
+            self._registry.get_registered_model(name)
+            return
+        self._registry.create_registered_model(name)
 
     def _version_number(self, model: str, version: int) -> str | None:
-        found = self._models.search_model_versions(f"name = '{model}' and tag.`{VERSION_TAG}` = '{version}'", 1)
+        asked = f"name = '{model}' and {self._filter(VERSION_TAG, str(version))}"
+        found = sorted(self._registry.search_model_versions(asked, 10), key=lambda one: int(one.version))
+        for extra in found[1:]:  # a cut-off call that was repeated
+            self._registry.delete_model_version(model, extra.version)
         return str(found[0].version) if found else None
 
-    def _journal(self, uuid: str, folder: Path, offset: int, params: Mapping[str, str]) -> None:
-        """Feed the journal on; the offset is a tag in the same batch as what it covers."""
+    def _filter(self, tag: str, value: str) -> str:
+        owner = f" and tags.`{DEPLOYMENT_TAG}` = '{self._deployment}'" if self._deployment else ""
+        return f"tags.`{tag}` = '{value}'{owner}"
+
+    def _owned(self, tags: Mapping[str, str]) -> dict[str, str]:
+        return {**tags, DEPLOYMENT_TAG: self._deployment} if self._deployment else dict(tags)
+
+    @contextlib.contextmanager
+    def _unless_missing(self) -> Iterator[None]:
+        try:
+            yield
+        except self._connection.exception as problem:
+            if getattr(problem, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
+                raise
+
+    # what is said of a run
+
+    def _journal(self, run: TrackedRun, main: Found, position: journal.Position) -> None:
+        """Feed the journal on, nested runs first: the offset is a tag in the batch of the run itself."""
+        assert run.folder is not None  # noqa: S101  asked by the caller
+        folders = [one / LOGGED / "models" for one in journal.folders(run.folder)]
+        models = mlflow_models.Logged(self._connection, folders, main.experiment, self._deployment)
+        # what was fed before a death must be known again, though it is not said again
+        for one in _runs_within(run.folder):
+            if isinstance(one, Nested):
+                self._nested(run, main, one)
         while True:
-            entries, offset = journal.read(folder, offset, BATCH)
+            entries, after = journal.read(run.folder, position, BATCH)
             if not entries:
                 return
-            metrics = [
-                self._entities.Metric(one.name, one.value, one.at_ms, one.step)
-                for one in entries
-                if isinstance(one, Metric)
-            ]
-            given = {one.name: one.value for one in entries if not isinstance(one, Metric)}
-            self._log(uuid, metrics, given, {OFFSET_TAG: str(offset)}, params)
+            by_run: dict[str, list[Entry]] = {"": []}
+            for said in entries:
+                by_run.setdefault(said.run, []).append(said)
+            for key, batch in sorted(by_run.items(), reverse=True):  # the run itself, whose key is empty, comes last
+                found = self._known.get(f"{run.run_id}/{key}", main) if key else main
+                self._say(found.uuid, batch, models, {} if key else _position_tags(position, after))
+            position = after
+
+    def _nested(self, run: TrackedRun, main: Found, entry: Nested) -> Found:
+        key = f"{run.run_id}/{entry.run}"
+        found = self._find(run.project, key)
+        if found is None:
+            parent = self._known.get(f"{run.run_id}/{entry.parent}", main) if entry.parent else main
+            found = self._create(main.experiment, key, entry.name, entry.at_ms, {PARENT: parent.uuid})
+        return found
+
+    def _say(self, uuid: str, entries: Iterable[Entry], models: mlflow_models.Logged, tags: Mapping[str, str]) -> None:
+        """One batch of what one run was told."""
+        kinds, metrics = self._entities, []
+        params: dict[str, str] = {}
+        given: dict[str, str] = {}
+        for one in entries:
+            if isinstance(one, Metric):
+                model = None if one.model is None else models.known(one.model)
+                metrics.append(kinds.Metric(one.name, one.value, one.at_ms, one.step, model_id=model))
+            elif isinstance(one, Param):
+                params.setdefault(one.name, one.value)
+            elif isinstance(one, Tag):
+                given[one.name] = one.value
+            elif isinstance(one, Input):
+                dataset = kinds.DatasetInput(
+                    kinds.Dataset(**one.dataset), [kinds.InputTag(*tag) for tag in one.tags.items()]
+                )
+                self._runs.log_inputs(uuid, [dataset])
+            elif isinstance(one, Model):
+                models.tell(uuid, one)
+            elif isinstance(one, Ended):
+                self._runs.update_run_info(uuid, kinds.RunStatus.from_string(one.status), one.at_ms, None)
+        known = self._runs.get_run(uuid).data.params if params else {}
+        self._log(uuid, metrics, params, {**given, **tags}, known)
 
     def _log(
         self,
@@ -153,54 +247,62 @@ class MlflowTracking:
         tags: Mapping[str, str],
         known: Mapping[str, str],
     ) -> None:
-        """One batch, or more where MLflow's limits want it; a parameter that is there is not said again."""
+        """Metrics with their tags last; a parameter that MLflow knows is left out, for it refuses another value."""
         new = [self._entities.Param(name, value) for name, value in params.items() if name not in known]
-        while len(new) > SMALL_BATCH:
-            self._runs.log_batch(uuid, [], new[:SMALL_BATCH], [])
-            new = new[SMALL_BATCH:]
-        self._runs.log_batch(uuid, metrics[:BATCH], new, [self._entities.RunTag(k, v) for k, v in tags.items()])
+        said = [self._entities.RunTag(name, value) for name, value in _texts(tags, LONGEST_TAG).items()]
+        for start in range(0, len(new), SMALL_BATCH):
+            self._runs.log_batch(uuid, [], new[start : start + SMALL_BATCH], [])
+        while len(said) > SMALL_BATCH:
+            self._runs.log_batch(uuid, [], [], said[:SMALL_BATCH])
+            said = said[SMALL_BATCH:]
+        if metrics or said:
+            self._runs.log_batch(uuid, metrics, [], said)
+
+    def _files(self, run: TrackedRun, folder: Path, main: Found) -> None:
+        put = self._connection.artifacts.put
+        for name in FILES:
+            if (folder / name).is_file():
+                put(main.artifacts, name, folder / name)
+        for one in journal.folders(folder):
+            for path, source in files(one / LOGGED / "artifacts"):
+                put(main.artifacts, path, source)
+            for nested in sorted((one / LOGGED / "runs").glob("*")):
+                for path, source in files(nested / "artifacts"):
+                    put(self._known[f"{run.run_id}/{nested.name}"].artifacts, path, source)
+
+    def _settle(self, run: TrackedRun, main: Found) -> None:
+        """Say how everything ended, and leave one run where a cut-off call made two."""
+        status = self._entities.RunStatus.from_string(run.status)
+        finished = None if run.finished_at is None else _ms(run.finished_at)
+        within = [] if run.folder is None else _runs_within(run.folder)
+        ended = {one.run for one in within if isinstance(one, Ended)}
+        keys = [run.run_id]
+        for one in within:
+            if isinstance(one, Nested):
+                keys.append(f"{run.run_id}/{one.run}")
+                if finished is not None and one.run not in ended:  # its training died
+                    self._runs.update_run_info(self._known[keys[-1]].uuid, status, finished, None)
+        self._runs.update_run_info(main.uuid, status, finished, None)
+        for key in keys:
+            for other in self._search(main.experiment, key):
+                if other.uuid != self._known[key].uuid:
+                    self._runs.delete_run(other.uuid)
 
 
-def _load() -> Any:
-    """MLflow's stores and entities: imported when a store is opened, with its telemetry and chatter off before that."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    from mlflow import entities  # noqa: PLC0415
-    from mlflow.entities import model_registry  # noqa: PLC0415
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415
-    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as Models  # noqa: PLC0415
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as Runs  # noqa: PLC0415
-
-    names = ("Metric", "Param", "RunTag", "RunStatus", "ViewType")
-    kinds = SimpleNamespace(**{name: getattr(entities, name) for name in names})
-    kinds.ModelVersionTag = model_registry.ModelVersionTag
-    return SimpleNamespace(entities=kinds, runs=Runs, models=Models, exception=MlflowException)
+def _runs_within(folder: Path) -> list[Nested | Ended]:
+    """What the journal says of nested runs, from its start."""
+    return [one for one in journal.everything(folder) if isinstance(one, Nested | Ended)]
 
 
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """MLflow's migrations set up logging for themselves; put the levels back to quiet afterwards."""
-    try:
-        yield
-    finally:
-        for name in ("mlflow", "alembic", "alembic.runtime.migration"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+def _position(tags: Mapping[str, str]) -> journal.Position:
+    """How far the journal was fed, by the tags of its run."""
+    said = {name.removeprefix(OFFSET_TAG).lstrip("/"): at for name, at in tags.items() if name.startswith(OFFSET_TAG)}
+    return {name: at for name, at in said.items() if at}
 
 
-def _link(source: Path, target: Path) -> None:
-    if not source.is_file():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    try:
-        draft.hardlink_to(source)
-    except OSError:  # another file system
-        shutil.copyfile(source, draft)
-    draft.replace(target)
-    draft.unlink(missing_ok=True)  # renaming onto another link of the same file does nothing, by POSIX
+def _position_tags(before: journal.Position, after: journal.Position) -> dict[str, str]:
+    changed = {name: at for name, at in after.items() if before.get(name) != at}
+    return {f"{OFFSET_TAG}/{name}".rstrip("/"): at for name, at in changed.items()}
 
 
 def _texts(values: Mapping[str, Any], longest: int) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The port to an experiment tracker: runs, versions and aliases, each told as a whole, any number of times.
 
 Callers deliver from an outbox, so every operation may be repeated after a death at any point and must then change
-nothing; what was already said is never doubled.
+nothing; what was already said is never doubled. An operation raises `Unavailable`, `NotAuthenticated` or `NotAllowed`
+when the tracker as a whole cannot be told anything now, and any other error when it is this one thing that it refuses.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Protocol
 
 RUN_TAG = "trueline.run_id"
+MODEL_TAG = "trueline.model_id"
 VERSION_TAG = "trueline.version"
 DIGEST_TAG = "trueline.digest"
+DEPLOYMENT_TAG = "trueline.deployment"  # whose run-1 it is, where several deployments share a tracker
 OFFSET_TAG = "trueline.journal_offset"
 FILES = ("log.txt", "code.zip")  # of a run's folder, kept with the run
 
@@ -36,7 +39,7 @@ class TrackedRun:
 
 @dataclass(frozen=True)
 class TrackedVersion:
-    """A registered model version; `folder` is the packaged model, which stays where it is."""
+    """A registered model version; `folder` is the packaged model."""
 
     model: str
     version: int

@@ -1,4 +1,4 @@
-"""The API over HTTP: the router behind Starlette and uvicorn, in a thread of the control process.
+"""The API and the pages over HTTP: their routers behind Starlette and uvicorn, in a thread of the control process.
 
 Handlers block (they talk to the database), so each request runs in a small pool of threads; the pool's size bounds
 how many are at work at once, and what comes beyond waits in the event loop at no cost. The socket is bound before
@@ -12,8 +12,9 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,25 +22,40 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from trueline.errors import InvalidInput, NotAllowed, TooLarge, Unavailable
+from trueline.errors import InvalidInput, NotAllowed, Overloaded, TooLarge, Unavailable
 from trueline.security import tokens
+from trueline.security.people import People
+from trueline.security.sessions import Sessions
 from trueline.web.api.calls import ApiRequest, ApiResponse
 from trueline.web.api.router import dispatch, problem
 from trueline.web.api.services import Services
+from trueline.web.door import Door
+from trueline.web.pages import router as pages
+from trueline.web.streams import Streams
 
 BODY_LIMIT = 1024 * 1024  # commands are small; data does not travel through here
 DRAIN_LIMIT = 32 * BODY_LIMIT
 THREADS = 8
+T = TypeVar("T")
+
 STOP_SECONDS = 5.0
+GRACE_SECONDS = 3
+"""For answers under way at the end, and for streams whose client takes nothing any more."""
+PROBES = ("/livez", "/readyz")
 
 
 class Api:
-    """The ASGI application: reads a bounded body, lets the router answer in a thread."""
+    """The ASGI application: reads a bounded body, lets a router answer in a thread, sends what streams.
 
-    def __init__(self, services: Services, guard: tokens.Guard) -> None:
+    A request with an Authorization header, to the API or to a probe is for the table of routes; the rest is for pages.
+    """
+
+    def __init__(self, services: Services, guard: tokens.Guard, door: Door) -> None:
         self._services = services
         self._guard = guard
+        self._door = door
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="api")
+        self.streams = Streams(services, self._run)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -47,9 +63,13 @@ class Api:
             answer = await self._answer(request)
         except ClientDisconnect:
             return  # nobody is left to be answered
-        response = Response(answer.body, answer.status, dict(answer.headers), answer.content_type)
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        if answer.follow is not None and not self.streams.full:
+            await self.streams.serve(answer.follow, receive, send)
+            return
+        if answer.follow is not None:
+            answer = problem(Overloaded("too many streams are open; close a page or try again later"))
+        response = Response(answer.body, answer.status, media_type=answer.content_type)
+        response.headers.update({"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **answer.headers})
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> ApiResponse:
@@ -67,9 +87,17 @@ class Api:
             body=body,
             content_type=request.headers.get("content-type"),
             authorization=request.headers.get("authorization"),
+            session=self._door.session(request.headers, request.cookies),
+            last_event_id=request.headers.get("last-event-id"),
         )
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, dispatch, asked, self._services, self._guard)
+        if asked.authorization is not None or asked.path.startswith("/api/") or asked.path in PROBES:
+            return await self._run(dispatch, asked, self._services, self._guard)
+        if not self._door.knows(request.headers.get("host")):
+            return pages.misdirected()
+        return await self._run(pages.answer, asked, self._services, self._guard, self._door)
+
+    async def _run(self, call: Callable[..., T], *given: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call, *given)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -121,10 +149,13 @@ def bind(host: str, port: int) -> socket.socket:
 class ApiServer:
     """The API on a port, from `start` to `stop`; a context manager does both."""
 
-    def __init__(self, services: Services, host: str, port: int, token: str | None) -> None:
+    def __init__(
+        self, services: Services, host: str, port: int, token: str | None, people: People | None = None
+    ) -> None:
         if token is None:
             raise NotAllowed("the API is not served without a token; `trueline up` makes one in the state folder")
-        self._api = Api(services, tokens.guard(token))
+        self.door = Door(Sessions(tokens.checked(token)), host)
+        self._api = Api(services, tokens.guard(token, people=people), self.door)
         self._socket = bind(host, port)
         self.host = host
         self.port: int = self._socket.getsockname()[1]
@@ -136,8 +167,10 @@ class ApiServer:
             proxy_headers=False,
             lifespan="off",
             ws="none",
+            timeout_graceful_shutdown=GRACE_SECONDS,
         )
         self._server = uvicorn.Server(config)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="api-server", daemon=True)
 
     @property
@@ -151,14 +184,21 @@ class ApiServer:
         return self
 
     def stop(self) -> None:
-        """Answer what is under way, then close."""
+        """Answer what is under way, end the streams, then close."""
         self._server.should_exit = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has ended by itself
+                self._loop.call_soon_threadsafe(self._api.streams.close)
         self._thread.join(STOP_SECONDS)
         self._socket.close()
         self._api.close()
 
     def _run(self) -> None:
-        asyncio.run(self._server.serve(sockets=[self._socket]))
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._server.serve(sockets=[self._socket])
 
     def __enter__(self) -> Self:
         return self.start()

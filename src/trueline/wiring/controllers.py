@@ -6,13 +6,16 @@ table is acknowledged. A replay's driver waits for that before it moves time on.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from trueline.control.clocks import ReplayClock
 from trueline.control.context import Context
+from trueline.control.leadership import Leadership
 from trueline.control.rounds import Round
 from trueline.domain.blocks import BlockState
 from trueline.domain.gates import GateState
@@ -20,9 +23,12 @@ from trueline.domain.runs import RunState
 from trueline.errors import Unavailable
 from trueline.pipelines import schedule
 from trueline.releases import delivery
+from trueline.releases.courier import Courier
 from trueline.sockets import ask, ring
 from trueline.store import outbox, tables
 from trueline.store.engine import Tx
+
+log = logging.getLogger("trueline")
 
 RECONCILE_SECONDS = 1.0
 SHIP_SECONDS = 60.0
@@ -48,7 +54,12 @@ class Controllers:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self.leadership = Leadership(context.store, context.project.name)
+        self._leading = replace(context, store=context.store.guarded(self.leadership.check))
+        self._standing_by = False
+        self._said = ""
         self._bells = context.folder.sockets
+        self._courier = Courier(context)
         self._idle = threading.Condition()
         self._idle_at = NEVER
         self._commands = 0
@@ -57,10 +68,16 @@ class Controllers:
         self.next_due: datetime | None = None
 
     def step(self) -> bool:
-        """One round over every controller; whether any of them did something."""
-        context = self._context
+        """One round over every controller, where this process leads; whether any of them did something."""
+        context = self._leading
         if isinstance(context.clock, ReplayClock):
             context.clock.refresh(context.store)
+        if not self._lead():
+            _controllers()  # so that taking over need not wait for imports
+            self._reconcile()
+            self._say("another control process leads; this one stands by")
+            return False
+        self._say("this control process leads")
         now = context.clock.now()
         commands = self._commands
         with context.store.read() as tx:
@@ -76,6 +93,19 @@ class Controllers:
         if not busy:
             self._settle(now, commands, [moment for moment in due if moment is not None], nothing=nothing)
         return busy
+
+    def _say(self, sentence: str) -> None:
+        """Once, when it has changed."""
+        if sentence != self._said:
+            self._said = sentence
+            log.info("%s", sentence)
+
+    def _lead(self) -> bool:
+        leads = self.leadership.hold()
+        with self._idle:
+            self._standing_by = not leads
+            self._idle.notify_all()
+        return leads
 
     def disturb(self) -> None:
         """A command was committed: what was idle before it says nothing any more."""
@@ -95,7 +125,8 @@ class Controllers:
     def deliver_now(self) -> bool:
         """Bring waiting route tables to the servers, in whichever thread asks first."""
         with self._delivering:
-            return delivery.deliver(self._context.store, self._context.folder, self._context.clock)
+            context = self._context
+            return delivery.deliver(context.store, context.folder, context.project.name, self._courier.bring)
 
     def nothing_to_do(self, tx: Tx) -> bool:
         """Whether no row of this project waits for anybody."""
@@ -104,12 +135,15 @@ class Controllers:
             statement = table.select().where(table.c.project == project, table.c.state.in_(states)).limit(1)
             if tx.execute(statement).first() is not None:
                 return False
-        return outbox.count_open(tx, ("route",)) == 0
+        return outbox.count_open(tx, project, ("route",)) == 0
 
     def wait_idle(self, now: datetime, seconds: float) -> None:
         """Return once everything that `now` calls for is done."""
         with self._idle:
-            if not self._idle.wait_for(lambda: self._idle_at >= now, timeout=seconds):
+            done = self._idle.wait_for(lambda: self._idle_at >= now or self._standing_by, timeout=seconds)
+            if self._standing_by:
+                raise Unavailable("another control process leads this project; post the time to that one")
+            if not done:
                 raise Unavailable(
                     f"control is still busy at {now.isoformat()} after {seconds:.0f} s; see `trueline status` and the log"
                 )
@@ -128,4 +162,10 @@ class Controllers:
             return
         self._reconciled = time.monotonic()
         with self._delivering:
-            delivery.reconcile(self._context.store, self._context.folder, self._context.project.name)
+            context = self._context
+            delivery.reconcile(context.store, context.folder, context.project.name, self._courier.bring)
+
+    def close(self) -> None:
+        """Let another control process lead."""
+        self.leadership.release()
+        ring(self._bells, "control-*")

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, select
 
 from trueline.clock import from_us
-from trueline.control import blocks, clocks, endpoints, events, gates, incidents, releases, runs, status
+from trueline.control import (
+    approvals,
+    blocks,
+    clocks,
+    endpoints,
+    events,
+    gates,
+    incidents,
+    releases,
+    runs,
+    status,
+    steps,
+)
 from trueline.control import why as reasons
 from trueline.control.context import Context
 from trueline.domain.datasets import DatasetVersion
@@ -18,16 +30,18 @@ from trueline.domain.events import Event
 from trueline.domain.gates import Gate
 from trueline.domain.incidents import Incident
 from trueline.domain.releases import Release, ReleaseState
-from trueline.domain.runs import Purpose, Run
+from trueline.domain.runs import Purpose, Run, RunState
+from trueline.domain.steps import Step
 from trueline.domain.versions import Version
 from trueline.errors import Conflict, InvalidInput, NotFound, Unavailable
-from trueline.pipelines import schedule
+from trueline.pipelines import logs, schedule, why_cached
 from trueline.sockets import ring
 from trueline.store import rows, tables
 from trueline.store.engine import Tx
 from trueline.wiring.controllers import Controllers
 
 REPLAY_SECONDS = 600.0
+ENDED = (RunState.succeeded, RunState.failed, RunState.cancelled)
 ROLLBACK_SECONDS = 10.0
 
 T = TypeVar("T")
@@ -71,7 +85,10 @@ class LocalServices:
         with self._store.read() as tx:
             idle = self._controllers.nothing_to_do(tx)
             freshness = self._freshness(tx)
-            return status.take(tx, self._project, idle=idle, replaying=self._replaying, freshness=freshness)
+            target = self._context.project.target
+            return status.take(
+                tx, self._project, idle=idle, replaying=self._replaying, freshness=freshness, target=target
+            )
 
     def _freshness(self, tx: Tx) -> object:
         """What the rehearsal says; while it has nothing to say, the command line starts without NumPy and SciPy."""
@@ -96,6 +113,31 @@ class LocalServices:
     def run(self, run_id: str) -> Run:
         return self._get(Run, run_id)
 
+    def resume(self, run_id: str, *, reason: str, actor: str) -> Run:
+        run = self.run(run_id)
+        with self._store.begin() as tx:
+            run = runs.resume(tx, run, actor=actor, reason=reason)
+        self._wake()
+        return run
+
+    def steps(self, run_id: str) -> Sequence[Step]:
+        run = self.run(run_id)
+        with self._store.read() as tx:
+            return steps.of_run(tx, run.id)
+
+    def logs(self, run_id: str, *, step: str | None, after: str | None) -> logs.Logs:
+        run = self.run(run_id)  # before the look: what ended then prints nothing any more
+        names = [one.name for one in self.steps(run_id)]
+        ended = run.state in ENDED
+        return logs.read(self._context.folder.run(run.id), names, step=step, after=after, ended=ended)
+
+    def why_cached(self, ref: str) -> why_cached.WhyCached:
+        run = self.run(ref.partition(":")[0])
+        with self._store.read() as tx:
+            if ":" in ref:
+                return why_cached.of_step(tx, self._context, steps.get(tx, ref))
+            return why_cached.of_run(tx, self._context, run)
+
     def runs(self, *, limit: int, after: str | None) -> Sequence[Run]:
         return self._list(Run, limit, after)
 
@@ -113,7 +155,16 @@ class LocalServices:
 
     def waive(self, number: int, *, reason: str, actor: str) -> Version:
         with self._store.begin() as tx:
-            gates.waive(tx, self._project, number, actor=actor, reason=reason)
+            policy = self._context.project.gates.approve
+            gates.waive(tx, self._project, number, actor=actor, reason=reason, approve=policy)
+            version = runs.version(tx, self._project, number)
+        self._wake()
+        return version
+
+    def approve(self, number: int, *, reason: str, actor: str) -> Version:
+        with self._store.begin() as tx:
+            policy = self._context.project.gates.approve
+            approvals.give(tx, self._project, number, policy, actor=actor, reason=reason)
             version = runs.version(tx, self._project, number)
         self._wake()
         return version
@@ -187,6 +238,34 @@ class LocalServices:
         with self._store.read() as tx:
             return events.after(tx, self._project, after, limit=limit, kind=kind)
 
+    def timeline(
+        self,
+        *,
+        before: int | None,
+        limit: int,
+        kinds: Sequence[str] | None,
+        ref: str | None = None,
+        since: datetime | None = None,
+    ) -> Sequence[Event]:
+        with self._store.read() as tx:
+            return events.newest(tx, self._project, before=before, limit=limit, kinds=kinds, ref=ref, since=since)
+
+    def newest_event(self) -> int:
+        with self._store.read() as tx:
+            return events.last_id(tx)
+
+    def performance(self, *, days: int, until: date | None) -> object:
+        from trueline.monitoring import curve  # noqa: PLC0415 it brings NumPy and SciPy
+
+        with self._store.read() as tx:
+            return curve.performance(tx, self._context, days=days, until=until)
+
+    def needs(self, release_id: str) -> str | None:
+        from trueline.releases import loop  # noqa: PLC0415 likewise
+
+        with self._store.read() as tx:
+            return loop.needs(self._context, rows.get(tx, Release, release_id), tx.now)
+
     def why(self, ref: str) -> reasons.Why:
         with self._store.read() as tx:
             if ref.isdigit() or (ref.startswith("v") and ref[1:].isdigit()):
@@ -206,8 +285,7 @@ class LocalServices:
                 return reasons.of_release(tx, rows.get(tx, Release, ref))
             if noun == "incident":
                 incident = rows.get(tx, Incident, ref)
-                found = tuple(reasons.of_version(tx, self._project, incident.version))
-                return reasons.Why(ref, "incident", f"{ref} is {incident.state}: {incident.reason}", found)
+                return reasons.of_incident(tx, incident)
             if noun == "gate":
                 return reasons.of_gate(tx, rows.get(tx, Gate, ref))
             return self._why_prediction(tx, ref)
@@ -215,7 +293,7 @@ class LocalServices:
     def _why_prediction(self, tx: Any, ref: str) -> reasons.Why:
         from trueline.data import predictions  # noqa: PLC0415 it brings Polars and delta-rs
 
-        table = self._context.folder.table("predictions")
+        table = self._context.storage.table("predictions")
         found = predictions.find(table, ref)
         if found is None:
             self._controllers.ship()
@@ -240,6 +318,9 @@ class LocalServices:
 
     def incidents(self, *, limit: int, after: str | None) -> Sequence[Incident]:
         return self._list(Incident, limit, after)
+
+    def incident(self, incident_id: str) -> Incident:
+        return self._get(Incident, incident_id)
 
     def acknowledge(self, incident_id: str, *, reason: str, actor: str) -> Incident:
         with self._store.begin() as tx:
@@ -289,10 +370,12 @@ class LocalServices:
         try:
             while with_worker.step() or self._controllers.step():
                 pass
+            with_worker.finish_tracking()
         finally:
             with_worker.close()
 
     def close(self) -> None:
+        self._controllers.close()
         self._store.close()
 
     def _wake(self) -> None:

@@ -15,6 +15,7 @@ from trueline.web.api.services import Services
 V = TypeVar("V", bound=msgspec.Struct)
 
 MAX_LIMIT = 1000
+EVENT_STREAM = "text/event-stream"
 
 
 class Permission(StrEnum):
@@ -38,14 +39,27 @@ class ApiRequest:
     body: bytes = b""
     content_type: str | None = None
     authorization: str | None = None
+    session: str | None = None  # of a browser on a page; reads only
+    last_event_id: str | None = None  # where a stream that broke off goes on
+
+
+@dataclass(frozen=True)
+class Following:
+    """A stream of events: later than `after` (None: from now on), of one kind or all."""
+
+    after: int | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True)
 class ApiResponse:
+    """An answer; with `follow` its body has no end and is the transport's to send."""
+
     status: int
     body: bytes
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    follow: Following | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,7 @@ class Call:
     path: Mapping[str, Any]
     query: Any = None
     body: Any = None
+    last_event_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +85,7 @@ class Route:
     query: type[msgspec.Struct] | None = None
     status: int = 200
     prefix: str = "/api/v1"
+    media: str = "application/json"  # EVENT_STREAM: the handler gives a `Following`, and each event is a `response`
 
     @property
     def template(self) -> str:

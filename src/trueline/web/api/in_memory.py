@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Protocol, TypeVar
 
 from trueline.domain.datasets import DatasetVersion
@@ -18,9 +18,10 @@ from trueline.domain.events import Event
 from trueline.domain.gates import Gate, GateState
 from trueline.domain.incidents import INCIDENTS, Incident, IncidentEvent, IncidentState
 from trueline.domain.releases import RELEASES, Release, ReleaseEvent, ReleaseState
-from trueline.domain.runs import Purpose, Run, RunState
+from trueline.domain.runs import RUNS, Purpose, Run, RunEvent, RunState
+from trueline.domain.steps import Step
 from trueline.domain.versions import Version, VersionState
-from trueline.errors import Conflict, InvalidInput, NotFound
+from trueline.errors import Conflict, InvalidInput, NotAllowed, NotFound
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -41,13 +42,16 @@ class InMemoryServices:
     verdict: str = "pass"
     replaying: bool = False
     sick: str | None = None
+    approvers: tuple[str, ...] = ()
     moment: datetime = START
     shelf_runs: dict[str, Run] = field(default_factory=dict)
+    shelf_steps: dict[str, list[Step]] = field(default_factory=dict)
     shelf_versions: dict[int, Version] = field(default_factory=dict)
     shelf_gates: dict[str, Gate] = field(default_factory=dict)
     shelf_releases: dict[str, Release] = field(default_factory=dict)
     shelf_incidents: dict[str, Incident] = field(default_factory=dict)
     shelf_events: list[Event] = field(default_factory=list)
+    shelf_days: list[dict[str, Any]] = field(default_factory=list)  # `performance.DayView`s, oldest first
     champion: int | None = None
     epoch: int = 0
     closed: bool = False
@@ -113,6 +117,25 @@ class InMemoryServices:
     def run(self, run_id: str) -> Run:
         return _found(self.shelf_runs, run_id, "run")
 
+    def resume(self, run_id: str, *, reason: str, actor: str) -> Run:
+        following = RUNS.next(self.run(run_id).state, RunEvent.resume, which=run_id)
+        self.shelf_runs[run_id] = replace(self.run(run_id), state=following, error=None, finished_at=None)
+        self._record("run.resume", run_id, actor, reason)
+        return self.shelf_runs[run_id]
+
+    def steps(self, run_id: str) -> Sequence[Step]:
+        return self.shelf_steps.get(self.run(run_id).id, ())
+
+    def logs(self, run_id: str, *, step: str | None, after: str | None) -> object:
+        names = [one.name for one in self.steps(run_id)]
+        if step is not None and step not in names:
+            raise NotFound(f"the run has no step {step}; it has {', '.join(names) or 'none'}")
+        items = [] if after else [{"step": step, "text": f"fitting {run_id}\n"}]
+        return {"items": items, "next": ":1", "ended": self.run(run_id).state is not RunState.queued}
+
+    def why_cached(self, ref: str) -> object:
+        return {"id": self.run(ref).id, "cached": False, "nearest": None, "sentence": "trained: no run came before it"}
+
     def runs(self, *, limit: int, after: str | None) -> Sequence[Run]:
         return _page(self.shelf_runs, limit, after)
 
@@ -128,6 +151,16 @@ class InMemoryServices:
         for gate in self.gates(version=number, limit=1, after=None):
             self.shelf_gates[gate.id] = replace(gate, waived_by=actor, waiver=reason)
         self._record("version.waive", f"example/v{number}", actor, reason)
+        return version
+
+    def approve(self, number: int, *, reason: str, actor: str) -> Version:
+        if not self.approvers:
+            raise Conflict("this project asks for no approvals; name people under gates.approve.by to ask for them")
+        if actor not in self.approvers:
+            raise NotAllowed(f"{actor} may not approve here; gates.approve.by names {', '.join(self.approvers)}")
+        version = replace(self.version(number), state=VersionState.approved, waiting=None)
+        self.shelf_versions[number] = version
+        self._record("version.approval", f"example/v{number}", actor, reason)
         return version
 
     def gate(self, gate_id: str) -> Gate:
@@ -203,6 +236,44 @@ class InMemoryServices:
         )
         return list(wanted)[:limit]
 
+    def timeline(
+        self,
+        *,
+        before: int | None,
+        limit: int,
+        kinds: Sequence[str] | None,
+        ref: str | None = None,
+        since: datetime | None = None,
+    ) -> Sequence[Event]:
+        wanted = (
+            e
+            for e in reversed(self.shelf_events)
+            if (before is None or e.id < before)
+            and (kinds is None or e.kind in kinds)
+            and (ref is None or e.ref == ref)
+            and (since is None or e.at >= since)
+        )
+        return list(wanted)[:limit]
+
+    def newest_event(self) -> int:
+        return self.shelf_events[-1].id if self.shelf_events else 0
+
+    def performance(self, *, days: int, until: date | None) -> object:
+        shown = [one for one in self.shelf_days if until is None or one["day"] <= until]
+        since = {e.at for e in self.shelf_events if e.kind == "release.promote"}
+        return {
+            "metric": "mean absolute error",
+            "target": "price",
+            "days": shown[-days:],
+            "promise": {"mean": 1.4, "upper": 1.5, "limit": 1.65},
+            "reigns": [{"version": self.champion, "since": max(since)}] if self.champion and since else [],
+            "incidents": list(self.shelf_incidents.values()),
+            "earlier": len(shown) > days,
+        }
+
+    def needs(self, release_id: str) -> str | None:
+        return "watched for 7 days more" if self.release(release_id).state is ReleaseState.promoted else None
+
     def why(self, ref: str) -> object:
         run = self.run(ref)
         link = {
@@ -216,6 +287,9 @@ class InMemoryServices:
 
     def incidents(self, *, limit: int, after: str | None) -> Sequence[Incident]:
         return _page(self.shelf_incidents, limit, after)
+
+    def incident(self, incident_id: str) -> Incident:
+        return _found(self.shelf_incidents, incident_id, "incident")
 
     def acknowledge(self, incident_id: str, *, reason: str, actor: str) -> Incident:
         incident = _found(self.shelf_incidents, incident_id, "incident")
@@ -301,14 +375,15 @@ class InMemoryServices:
             decided_at=self.moment,
         )
         self.shelf_gates[gate.id] = gate
-        self._record("gate.decide", gate.id, "worker", gate.reason or "")
+        self._record("gate.decide", gate.id, "worker", gate.reason or "", version=number, verdict=self.verdict)
         if passed and run.release:
             release = self.start_release(number, reason="its gate passed", actor="control")
             self.promote(release.id, reason="it is the first", actor="control")
 
-    def _record(self, kind: str, ref: str, actor: str, reason: str) -> None:
+    def _record(self, kind: str, ref: str, actor: str, reason: str, **detail: object) -> None:
         number = len(self.shelf_events) + 1
-        self.shelf_events.append(Event(number, self.moment, self.moment, "example", kind, ref, actor, reason, {}))
+        event = Event(number, self.moment, self.moment, "example", kind, ref, actor, reason, detail)
+        self.shelf_events.append(event)
 
 
 def _found(shelf: Mapping[Any, T], key: object, noun: str) -> T:

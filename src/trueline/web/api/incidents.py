@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -23,6 +24,8 @@ class IncidentView(msgspec.Struct, kw_only=True):
     opened_at: datetime
     closed_at: datetime | None = None
     closed_reason: str | None = None
+    kind: str = "performance"  # or "upstream": an input is broken
+    cause: dict[str, Any] | None = None  # ranked suspects with their shares of the loss
 
 
 class IncidentList(msgspec.Struct):
@@ -34,6 +37,10 @@ def listing(services: Services, call: Call) -> IncidentList:
     limit = bounded(call.query.limit)
     items = views(services.incidents(limit=limit, after=call.query.after), IncidentView)
     return IncidentList(items, items[-1].id if len(items) == limit else None)
+
+
+def show(services: Services, call: Call) -> IncidentView:
+    return view(services.incident(call.path["id"]), IncidentView)
 
 
 def acknowledge(services: Services, call: Call) -> IncidentView:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from trueline.web.api.calls import Permission, Route
+from trueline.web.api.calls import EVENT_STREAM, Permission, Route
 from trueline.web.api.problems import MEDIA_TYPE, Problem
 
 _SCALARS = {"int": {"type": "integer", "minimum": 0}, "": {"type": "string"}}
@@ -73,7 +73,7 @@ def operation(route: Route) -> dict[str, Any]:
         "responses": {
             str(route.status): {
                 "description": route.summary,
-                "content": {"application/json": {"schema": _reference(route.response)}},
+                "content": {route.media: {"schema": _schema(route)}},
             },
             "default": {"$ref": "#/components/responses/Problem"},
         },
@@ -111,6 +111,12 @@ def _reference(kind: type[msgspec.Struct]) -> dict[str, Any]:
     if kind is Document:
         return {"type": "object", "description": "this document"}
     return {"$ref": f"#/components/schemas/{kind.__name__}"}
+
+
+def _schema(route: Route) -> dict[str, Any]:
+    if route.media != EVENT_STREAM:
+        return _reference(route.response)
+    return {"type": "string", "description": f"server-sent events; the data of each is a {route.response.__name__}"}
 
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:

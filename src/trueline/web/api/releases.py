@@ -39,6 +39,7 @@ class ReleaseView(msgspec.Struct, kw_only=True):
     finished_at: datetime | None = None
     requests_answered: int
     rollback_ms: float | None = None
+    needs: str | None = None  # told of one release that is under way: what its next move waits for
 
 
 class ReleaseList(msgspec.Struct):
@@ -62,7 +63,9 @@ def start(services: Services, call: Call) -> ReleaseView:
 
 
 def show(services: Services, call: Call) -> ReleaseView:
-    return view(services.release(call.path["id"]), ReleaseView)
+    release = view(services.release(call.path["id"]), ReleaseView)
+    release.needs = services.needs(release.id)
+    return release
 
 
 def listing(services: Services, call: Call) -> ReleaseList:

@@ -25,20 +25,24 @@ from trueline.web.api import (
     health,
     incidents,
     openapi,
+    performance,
     problems,
     releases,
     replay,
     runs,
     staleness,
     status,
+    steps,
     triggers,
     versions,
     why,
 )
 from trueline.web.api.calls import (
+    EVENT_STREAM,
     ApiRequest,
     ApiResponse,
     Call,
+    Following,
     Listing,
     NumberedListing,
     Permission,
@@ -68,6 +72,26 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/runs", _TRAIN, runs.start, runs.RunView, "Start a training", request=runs.RunRequest, status=201),
     Route("GET", "/runs", _READ, runs.listing, runs.RunList, "Trainings, newest first", query=Listing),
     Route("GET", "/runs/{id}", _READ, runs.show, runs.RunView, "One training"),
+    Route("GET", "/runs/{id}/steps", _READ, steps.listing, steps.StepList, "The steps of a pipeline's run"),
+    Route(
+        "GET",
+        "/runs/{id}/logs",
+        _READ,
+        steps.logs,
+        steps.LogsView,
+        "What a run has printed, live while it runs",
+        query=steps.LogsQuery,
+    ),
+    Route(
+        "POST",
+        "/runs/{id}/resume",
+        _TRAIN,
+        runs.resume,
+        runs.RunView,
+        "Have a failed run go on from where it failed",
+        request=Reason,
+    ),
+    Route("GET", "/why-cached/{id}", _READ, steps.why_cached, steps.WhyCachedView, "Why it ran again, or did not"),
     Route("GET", "/versions", _READ, versions.listing, versions.VersionList, "Model versions", query=NumberedListing),
     Route("GET", "/versions/{number:int}", _READ, versions.show, versions.VersionView, "One model version"),
     Route(
@@ -77,6 +101,15 @@ ROUTES: tuple[Route, ...] = (
         versions.waive,
         versions.VersionView,
         "Let a version pass that its gate did not",
+        request=Reason,
+    ),
+    Route(
+        "POST",
+        "/versions/{number:int}/approve",
+        _RELEASE,
+        versions.approve,
+        versions.VersionView,
+        "Agree to the release of a version that passed its gate",
         request=Reason,
     ),
     Route("GET", "/gates", _READ, gates.listing, gates.GateList, "Gates, newest first", query=_OF_VERSION),
@@ -112,8 +145,29 @@ ROUTES: tuple[Route, ...] = (
         request=releases.RollbackRequest,
     ),
     Route("GET", "/events", _READ, events.listing, events.EventList, "The event log", query=events.EventsQuery),
+    Route(
+        "GET",
+        "/events/stream",
+        _READ,
+        events.stream,
+        events.EventView,
+        "The event log as it grows, by server-sent events",
+        query=events.StreamQuery,
+        media=EVENT_STREAM,
+    ),
+    Route("GET", "/timeline", _READ, events.timeline, events.Timeline, "The log backwards", query=events.TimelineQuery),
+    Route(
+        "GET",
+        "/performance",
+        _READ,
+        performance.show,
+        performance.PerformanceView,
+        "The performance curve: loss by event-time day",
+        query=performance.PerformanceQuery,
+    ),
     Route("GET", "/why/{id}", _READ, why.show, why.WhyView, "From a prediction back to model, data, code, decision"),
     Route("GET", "/incidents", _READ, incidents.listing, incidents.IncidentList, "Incidents", query=Listing),
+    Route("GET", "/incidents/{id}", _READ, incidents.show, incidents.IncidentView, "One incident"),
     Route(
         "POST",
         "/incidents/{id}/acknowledge",
@@ -172,7 +226,7 @@ def _answer(request: ApiRequest, services: Services, guard: Guard) -> ApiRespons
     if wanted is not None and wanted[0].permission is Permission.anyone:
         principal = NOBODY
     else:
-        principal = guard.identify(request.authorization)
+        principal = guard.identify(request.authorization, request.session)
     if not there:
         raise NotFound(f"there is nothing at {request.path}; /api/v1/openapi.json lists what there is")
     if wanted is None:
@@ -181,7 +235,9 @@ def _answer(request: ApiRequest, services: Services, guard: Guard) -> ApiRespons
     if route.permission is not Permission.anyone and not principal.may(route.permission):
         raise NotAllowed(f"{principal.name} may not do this: it needs the permission {str(route.permission)!r}")
     path, query, body = _path(found.groupdict(), route), _query(request, route), _body(request, route)
-    answer = route.handler(services, Call(principal.name, path, query, body))
+    answer = route.handler(services, Call(principal.name, path, query, body, request.last_event_id))
+    if isinstance(answer, Following):
+        return ApiResponse(route.status, b"", route.media, follow=answer)
     return ApiResponse(route.status, msgspec.json.encode(answer))
 
 

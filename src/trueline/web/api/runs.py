@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from trueline.web.api.calls import Call, bounded, view, views
+from trueline.web.api.calls import Call, bounded, said, view, views
 from trueline.web.api.services import Services
 
 
@@ -60,6 +60,10 @@ def start(services: Services, call: Call) -> RunView:
         actor=call.actor,
     )
     return view(run, RunView)
+
+
+def resume(services: Services, call: Call) -> RunView:
+    return view(services.resume(call.path["id"], reason=said(call.body.reason), actor=call.actor), RunView)
 
 
 def show(services: Services, call: Call) -> RunView:

@@ -9,7 +9,7 @@ from several threads at once. Lists come newest first (events oldest first), beg
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:  # a client that starts and ends in a tenth of a second imports this module
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # a client that starts and ends in a tenth of a second import
     from trueline.domain.incidents import Incident
     from trueline.domain.releases import Release
     from trueline.domain.runs import Run
+    from trueline.domain.steps import Step
     from trueline.domain.versions import Version
 
 
@@ -41,6 +42,18 @@ class Services(Protocol):
 
     def run(self, run_id: str) -> Run: ...
 
+    def resume(self, run_id: str, *, reason: str, actor: str) -> Run:
+        """Queue a failed run again: what its steps have finished stays."""
+
+    def steps(self, run_id: str) -> Sequence[Step]:
+        """In the pipeline's order; none for a run that is one function."""
+
+    def logs(self, run_id: str, *, step: str | None, after: str | None) -> object:
+        """`steps.LogsView`: what has been printed behind the cursor."""
+
+    def why_cached(self, ref: str) -> object:
+        """`steps.WhyCachedView` of a run id or a step id (run-7:prepare)."""
+
     def runs(self, *, limit: int, after: str | None) -> Sequence[Run]: ...
 
     def version(self, number: int) -> Version: ...
@@ -49,6 +62,9 @@ class Services(Protocol):
 
     def waive(self, number: int, *, reason: str, actor: str) -> Version:
         """Let a version pass that its gate did not, with a reason that is kept."""
+
+    def approve(self, number: int, *, reason: str, actor: str) -> Version:
+        """One person's yes to the release of a version whose gate let it pass."""
 
     def gate(self, gate_id: str) -> Gate: ...
 
@@ -69,10 +85,32 @@ class Services(Protocol):
     def events(self, *, after: int, limit: int, kind: str | None) -> Sequence[Event]:
         """Oldest first; `kind` may be a noun alone ("release") or a full kind ("release.promote")."""
 
+    def timeline(
+        self,
+        *,
+        before: int | None,
+        limit: int,
+        kinds: Sequence[str] | None,
+        ref: str | None = None,
+        since: datetime | None = None,
+    ) -> Sequence[Event]:
+        """Newest first: earlier than event `before`, not before `since`, of these full kinds, about `ref`."""
+
+    def newest_event(self) -> int:
+        """The largest id so far, of any project in the database; 0 before the first. None comes later that is smaller."""
+
+    def performance(self, *, days: int, until: date | None) -> object:
+        """`performance.PerformanceView` of so many event-time days, the last being `until` or the newest."""
+
+    def needs(self, release_id: str) -> str | None:
+        """What the next move of a live release waits for; None for one that is not under way."""
+
     def why(self, ref: str) -> object:
         """`why.WhyView` of a prediction id, run id, version number, release id or gate id."""
 
     def incidents(self, *, limit: int, after: str | None) -> Sequence[Incident]: ...
+
+    def incident(self, incident_id: str) -> Incident: ...
 
     def acknowledge(self, incident_id: str, *, reason: str, actor: str) -> Incident: ...
 

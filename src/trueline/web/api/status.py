@@ -21,11 +21,19 @@ class RouteView(msgspec.Struct, kw_only=True):
     weight: float
 
 
+class TrackingView(msgspec.Struct, kw_only=True):
+    """What the tracking store was not told yet."""
+
+    waiting: int = 0
+    error: str | None = None  # why not, where it was tried
+
+
 class StatusView(msgspec.Struct, kw_only=True):
     project: str
     sentence: str  # the state of things in one line
     now: datetime
     idle: bool
+    target: str | None = None  # the environment this is
     replaying: bool = False
     champion: int | None = None
     champion_since: datetime | None = None
@@ -43,6 +51,7 @@ class StatusView(msgspec.Struct, kw_only=True):
     predictions: int | None = None
     labels: int | None = None
     last_event: int = 0
+    tracking: TrackingView | None = None
 
 
 def show(services: Services, call: Call) -> StatusView:  # noqa: ARG001 every handler has the same form

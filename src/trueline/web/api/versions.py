@@ -24,6 +24,7 @@ class VersionView(msgspec.Struct, kw_only=True):
     trained_from: datetime
     trained_to: datetime
     created_at: datetime
+    waiting: str | None = None  # whose approvals its release waits for
 
 
 class VersionList(msgspec.Struct):
@@ -43,4 +44,9 @@ def listing(services: Services, call: Call) -> VersionList:
 
 def waive(services: Services, call: Call) -> VersionView:
     version = services.waive(call.path["number"], reason=said(call.body.reason), actor=call.actor)
+    return view(version, VersionView)
+
+
+def approve(services: Services, call: Call) -> VersionView:
+    version = services.approve(call.path["number"], reason=said(call.body.reason), actor=call.actor)
     return view(version, VersionView)
