@@ -15,7 +15,18 @@ from pathlib import Path
 from figures import HEADING, VERDICTS, Figure, add_options, end_in_order, line, number, parse, row
 
 HERE = Path(__file__).parent
-SCRIPTS = ("serving", "rollback", "starts", "log_metric", "parity", "validate", "drift_cost", "cache", "pipeline", "store")
+SCRIPTS = (
+    "serving",
+    "rollback",
+    "starts",
+    "log_metric",
+    "parity",
+    "validate",
+    "drift_cost",
+    "cache",
+    "pipeline",
+    "store",
+)
 MARK = "## Last result"
 
 

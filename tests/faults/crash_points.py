@@ -82,22 +82,22 @@ class Enumeration:
     def run(self) -> None:
         """Every single crash, and in the recovery of each world that they leave second ones, on a grid."""
         self.world.restore(self.scene)
-        first = self._play("machine-1")
+        first = self._play("machine-a")
         self.ending = ending(self.world)
         self.told = sum(self.world.tracker.told.values())
         left: dict[object, Snapshot] = {}
-        for world, points in self._crashes(first, "machine-1", 1):
+        for world, points in self._crashes(first, "machine-a", 1):
             self.counts.single += points
             left[world.key] = world
         for world in left.values():
-            self._finish(world, "machine-2")
+            self._finish(world, "machine-b")
         recoveries = list(self.finished.values())
         every = max(1, sum(one.points for recovery in recoveries for one in recovery) // self.story.doubles)
         for offset, recovery in enumerate(recoveries):
-            for world, points in self._crashes(recovery, "machine-2", every, offset):
+            for world, points in self._crashes(recovery, "machine-b", every, offset):
                 self.counts.double += points
                 if world.key not in self.finished:
-                    self._finish(world, "machine-3")
+                    self._finish(world, "machine-c")
 
     def _play(self, name: str) -> list[Played]:
         """Play on from here to the end without a crash; what each round was."""
@@ -197,7 +197,7 @@ def _plain(row: dict[str, Any]) -> str:
     evidence = row.get("evidence")
     if isinstance(evidence, dict):
         row["evidence"] = {name: value for name, value in evidence.items() if name != "rollback_decided"}
-    text = re.sub(r"machine-\d", "a machine", json.dumps(row, default=str, sort_keys=True))
+    text = re.sub(r"machine-\w+", "a machine", json.dumps(row, default=str, sort_keys=True))
     return re.sub(r"(tracking/run-\d+)\.\d+", r"\1", text)  # each attempt is told
 
 

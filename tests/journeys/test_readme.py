@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ ANSWERED = "r0-660bc5746542e-1-0"
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(400),
     # MLflow 3.17 on SQLAlchemy 2.1
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"),
 ]
@@ -41,18 +43,16 @@ def commands() -> list[str]:
     return [line for line in lines if line]
 
 
-def churn(rows: int = 4000) -> pl.DataFrame:
-    """A hundred days of customers; after forty of them, it is the other plan that is left."""
+def churn(rows: int = 3600) -> pl.DataFrame:
+    """Sixty days of customers; from the twenty-second on, it is those of the other plan who leave."""
     rng = np.random.default_rng(3)
     usage, plan = rng.random(rows), rng.choice(["basic", "pro"], rows)
-    days = np.arange(rows) * 100 / rows
-    turned = np.where(days < 40, plan == "pro", plan == "basic")
+    days = np.arange(rows) * 60 / rows
+    turned = np.where(days < 22, plan == "pro", plan == "basic")
     chance = 1 / (1 + np.exp(-(6 * usage - 5 + 4 * turned)))
     return pl.DataFrame(
         {
-            "at": [
-                (START + day * (START.resolution * 86_400_000_000)).replace(tzinfo=None, microsecond=0) for day in days
-            ],
+            "at": [(START + timedelta(days=day)).replace(tzinfo=None, microsecond=0) for day in days.tolist()],
             "customer_id": [f"c{number % 500}" for number in range(rows)],
             "usage": usage.round(4),
             "plan": plan,
@@ -132,7 +132,7 @@ def typed(desk: Desk, command: str) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"

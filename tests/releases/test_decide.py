@@ -117,7 +117,10 @@ def test_each_step_asks_for_its_part_of_the_evidence_and_the_last_for_all():
         assert decision.verdict is verdict, (step, clean, decision.reason)
     short = _decide(LAST, replace(CLEAN, guards={"errors": GuardEvidence(alone=500)}))
     assert short.verdict is Act.wait
-    assert "errors 0 in 500 requests that it answered or scored in shadow; about 34 more requests without one are needed" in short.reason
+    assert (
+        "errors 0 in 500 requests that it answered or scored in shadow; about 34 more requests without one are needed"
+        in short.reason
+    )
     assert _decide(LAST).verdict is Act.promote
 
 

@@ -17,7 +17,6 @@ from trueline.replaying.history import History, plain
 from trueline.replaying.wire import Answer, Request, Wire
 from trueline.web.api.events import EventView
 
-ROWS = 16  # that share a request
 EVENT_PAGE = 1000
 MOMENT = timedelta(seconds=1)
 AFTERMATH = timedelta(days=1)
@@ -27,7 +26,6 @@ AFTERMATH = timedelta(days=1)
 class Predicted(msgspec.Struct):
     predictions: list[float]
     prediction_ids: list[str]
-    version: int
 
 
 class Watcher(Protocol):
@@ -57,7 +55,6 @@ class Living:
     tick: timedelta
     delay: timedelta
     answers: list[float] = field(default_factory=list)  # one for each row lived through; NaN where it was refused
-    versions: list[int] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     events: list[EventView] = field(default_factory=list)
     _seen: int = 0
@@ -86,7 +83,9 @@ class Living:
         self._due = self.client.replay(begins + MOMENT).next_due
         self._look()
         if self._undecided():
-            self.client.waive(1, "a replay begins with the first model, although the days before it are too few to judge it")
+            self.client.waive(
+                1, "a replay begins with the first model, although the days before it are too few to judge it"
+            )
             self._due = self.client.replay(begins + 2 * MOMENT).next_due
             self._look()
         if self.client.status().champion is None:
@@ -116,31 +115,26 @@ class Living:
             self._seen, whole = page.next, len(page.items) == EVENT_PAGE
 
     def _ask(self, rows: pl.DataFrame, now: datetime) -> None:
-        served = rows.drop(self.history.target)
-        pieces = [rows[first : first + ROWS] for first in range(0, rows.height, ROWS)]
-        told = [served[first : first + ROWS] for first in range(0, rows.height, ROWS)]
-        moments = [piece[self.history.time][0] for piece in pieces]
-        asked = [question(piece, at) for piece, at in zip(told, moments, strict=True)]
-        for piece, answer in zip(pieces, self.wire.post(asked), strict=True):
-            self._book(piece, answer, now)
-
-    def _book(self, rows: pl.DataFrame, answer: Answer, now: datetime) -> None:
-        if answer.status != 200:
-            self.refused += [f"{answer.status}: {answer.body.decode(errors='replace')[:300]}"] * rows.height
-            self.answers += [float("nan")] * rows.height
-            self.versions += [0] * rows.height
-            return
-        told = msgspec.json.decode(answer.body, type=Predicted, strict=False)
-        self.answers += told.predictions
-        self.versions += [told.version] * rows.height
-        known = self.history.labels(rows)
+        """Each row is a request: what a release must see before it goes on is counted in requests."""
+        asked = [question(row, self.history.time) for row in rows.drop(self.history.target).iter_rows(named=True)]
+        known = [self._book(answer) for answer in self.wire.post(asked)]
         labels = [
             {"prediction_id": prediction, "value": float(value), "source": "replay"}
-            for prediction, value in zip(told.prediction_ids, known, strict=True)
-            if np.isfinite(value)
+            for prediction, value in zip(known, self.history.labels(rows), strict=True)
+            if prediction is not None and np.isfinite(value)
         ]
         if labels:
             heapq.heappush(self._late, _Due(now + self.delay, len(self.answers), labels))
+
+    def _book(self, answer: Answer) -> str | None:
+        """Keep an answer; the id that its label is told with."""
+        if answer.status != 200:
+            self.refused.append(f"{answer.status}: {answer.body.decode(errors='replace')[:300]}")
+            self.answers.append(float("nan"))
+            return None
+        told = msgspec.json.decode(answer.body, type=Predicted, strict=False)
+        self.answers += told.predictions
+        return told.prediction_ids[0]
 
     def _label(self, now: datetime) -> None:
         """Post the labels whose time has come."""
@@ -154,10 +148,10 @@ class Living:
                 self.refused.append(f"labels, {answer.status}: {answer.body.decode(errors='replace')[:300]}")
 
 
-def question(rows: pl.DataFrame, at: datetime) -> Request:
-    """A request of several rows at the moment of the first."""
-    instances = [{name: plain(value) for name, value in row.items()} for row in rows.iter_rows(named=True)]
-    return Request("/predict", msgspec.json.encode({"instances": instances}), (("X-Trueline-Event-Time", stamp(at)),))
+def question(row: dict[str, Any], time: str) -> Request:
+    """A row as a request at its own moment."""
+    body = msgspec.json.encode({name: plain(value) for name, value in row.items()})
+    return Request("/predict", body, (("X-Trueline-Event-Time", stamp(row[time])),))
 
 
 def stamp(moment: datetime) -> str:

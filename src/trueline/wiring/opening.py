@@ -63,6 +63,7 @@ def storage_url(project: Project, root: Path) -> str | None:
 def _register(store: Store, project: Project, text: str, actor: str) -> None:
     """Keep the project file's text with an event, so that each decision can be read beside the policy of its day."""
     box, name = tables.projects, project.name
+
     def known(tx: Tx) -> bool:
         return _only_of(tx, project) and tx.execute(select(box.c.file).where(box.c.name == name)).scalar() == text
 
