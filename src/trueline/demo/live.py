@@ -62,7 +62,7 @@ def line(event: EventView) -> Text:
     version = event.detail.get("version")
     which = f"v{version}" if version is not None else event.ref
     return Text.assemble(
-        (f"{event.at:%d %b} ", "dim"), (f"{word:<12}", style), (f"{which:<8}", "bold"), event.reason.replace("\n", " ")
+        (f"{event.at:%d %b} ", "dim"), (f"{word:<12}", style), (f"{which:<11}", "bold"), event.reason.replace("\n", " ")
     )
 
 
