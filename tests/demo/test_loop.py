@@ -14,6 +14,7 @@ from trueline.demo.ledger import Ledger
 from trueline.demo.loop import Replay
 from trueline.demo.planted import PLANS, Push
 from trueline.errors import TruelineError
+from trueline.replaying import living
 from trueline.replaying.wire import Wire
 
 END = datetime(2013, 3, 1, tzinfo=UTC)
@@ -99,7 +100,7 @@ def test_a_request_that_is_refused_is_counted_and_gets_no_label(replay, serve):
 
 
 def test_events_are_read_once_each_and_in_order(replay, control, monkeypatch):
-    monkeypatch.setattr(loop, "EVENT_PAGE", 2)
+    monkeypatch.setattr(living, "EVENT_PAGE", 2)
     for number in range(5):
         control.record("note", f"n{number}", "before the start")
     replay.run()

@@ -21,7 +21,7 @@ from real import need
 
 README = Path(__file__).parents[2] / "README.md"
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
-ANSWERED = "r0-660bc5746542e-1-0"
+ANSWERED = "r0-660bc5746542e.1.0-1-0"
 
 pytestmark = [
     pytest.mark.slow,

@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from trueline import routefile
 from trueline.clock import ManualClock
 from trueline.control import endpoints
 from trueline.domain.routes import Arm, Route, RouteTable, decode, encode, loads
+from trueline.errors import Unavailable
 from trueline.releases import delivery
 from trueline.settings import StateFolder
 from trueline.store import outbox
@@ -148,6 +150,18 @@ def test_a_server_that_lags_behind_is_pushed_again(store, folder, server):
     server.table = table(1, 1)
     delivery.reconcile(store, folder, "p")
     settle(store, folder)
+    assert server.table == table(2, 7)
+
+
+def test_a_full_disk_does_not_keep_a_rollback_from_the_servers_of_another_machine(store, folder, server, monkeypatch):
+    """Where no leader delivers, reconciling is all there is."""
+
+    def full(*_):
+        raise Unavailable("no space left")
+
+    monkeypatch.setattr(routefile, "write", full)
+    want(store, table(2, 7))
+    delivery.reconcile(store, folder, "p")
     assert server.table == table(2, 7)
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from trueline.clock import ManualClock
-from trueline.control import endpoints, releases, runs
+from trueline.control import endpoints, incidents, releases, runs
 from trueline.control.context import Context
+from trueline.domain.incidents import IncidentKind
 from trueline.domain.project import Data, Project
 from trueline.domain.releases import Release, ReleaseState
 from trueline.domain.runs import RUNS, Purpose, RunEvent, RunState
@@ -183,6 +184,22 @@ def test_a_waiting_release_of_what_became_the_champion_is_given_up(context, cana
         endpoints.crown(tx, "p", third)
     rounds(context)
     assert state(context, waiting).state is ReleaseState.aborted
+
+
+def test_a_waiting_release_that_is_given_up_ends_nobodys_watch(context, journal, canary):
+    """Its rows turn out to be those of a fault while the release before it is still being watched."""
+    ask(context, journal, state(context, canary), 3000)
+    ask(context, journal, state(context, canary), 1000)
+    waiting = request(context, approved(context))
+    context.clock.advance(MINUTE)
+    cause = {"feature": "x", "slice": "all", "since": "2026-01-01", "until": "2026-01-09"}
+    told = {"reason": "x is broken", "advice": "upstream_fault", "kind": IncidentKind.upstream}
+    with context.store.begin() as tx:
+        fault = incidents.raise_one(tx, "p", version=2, detail={}, cause=cause, **told)
+        incidents.close(tx, fault, reason="x is what it was")
+    rounds(context)
+    assert state(context, waiting).state is ReleaseState.aborted
+    assert state(context, canary).state is ReleaseState.promoted
 
 
 def test_a_promoted_release_is_finished_when_its_watch_is_over(context, journal, canary):

@@ -21,13 +21,13 @@ from trueline.demo.flights import END, START, Flight
 from trueline.demo.ledger import Ledger
 from trueline.demo.planted import FEED, PLANS, Feed, Push
 from trueline.errors import TruelineError
+from trueline.replaying.living import happened_since, stamp
 from trueline.replaying.wire import Answer, Request, Wire
 from trueline.web.api.events import EventView
 
 TICK = timedelta(hours=3)
 ROWS = 8  # flights of one minute that share a request
 AFTERMATH = timedelta(days=3)  # the last labels come in, the last blocks are judged
-EVENT_PAGE = 1000
 MOMENT = timedelta(seconds=1)  # what a person did is worked off at a time of its own
 
 
@@ -106,13 +106,10 @@ class Replay:
         self.watcher.ticked(now)
 
     def _look(self) -> None:
-        whole = True
-        while whole:
-            page = self.client.events(after=self._seen, limit=EVENT_PAGE)
-            for event in page.items:
-                self.events.append(event)
-                self.watcher.happened(event)
-            self._seen, whole = page.next, len(page.items) == EVENT_PAGE
+        for event in happened_since(self.client, self._seen):
+            self.events.append(event)
+            self.watcher.happened(event)
+            self._seen = event.id
 
     def _ask(self, flights: Sequence[Flight]) -> None:
         groups = list(together(flights))
@@ -183,7 +180,3 @@ def together(flights: Sequence[Flight]) -> Iterator[list[Flight]]:
 def question(group: Sequence[Flight], feed: Feed) -> Request:
     headers = (("X-Trueline-Event-Time", stamp(group[0].scheduled)), ("X-Request-Id", f"flight-{group[0].number}"))
     return Request("/predict", msgspec.json.encode({"instances": [feed.row(flight) for flight in group]}), headers)
-
-
-def stamp(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")

@@ -19,6 +19,7 @@ def once(spec: TrainSpec, key: str, train: Callable[[TrainSpec], TrainResult]) -
     """What was trained of this key in the run's folder, or is now."""
     found = _found(spec, key)
     if found is None:
+        (spec.folder / KEY).unlink(missing_ok=True)  # else what is trained now would go by an earlier attempt's key
         found = train(spec)
         write_atomically(spec.folder / KEY, {"key": key})
     return found

@@ -66,11 +66,14 @@ class Feeder:
         store, project = self._context.store, self._context.project.name
         if self._pausing():
             return False
+        mine = self._turn.held
         with store.read() as tx:
             intent = due(outbox.backlog(tx, project, KIND))
             told = None if intent is None else self._value(tx, intent)
         if intent is None or not self._my_turn():
             return False
+        if not mine:
+            return True  # who had the turn until now may have told it since it was read
         try:
             if told is not None:
                 self._deliver(told)

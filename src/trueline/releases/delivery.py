@@ -157,5 +157,6 @@ def reconcile(store: Store, folder: StateFolder, project: str, bring: Bring = at
             with suppress(Unavailable, Held):
                 brought = bring(table)
                 if brought != theirs:
-                    routefile.write(folder.routes, located(brought, folder))
+                    with suppress(Unavailable):  # a full disk must not keep a rollback from the servers
+                        routefile.write(folder.routes, located(brought, folder))
                     _push_to(path, folder, brought, holds)

@@ -179,10 +179,6 @@ def _begin(context: Context, policy: ReleasePolicy, waiting: Release, live: Rele
     skipped = tail.skip(context.folder, before)
     scene = context.scene
     with context.store.begin() as tx:
-        if live is not None:
-            over = f"{waiting.id} of version {waiting.version} begins: the watch over this one ends"
-            releases.finish(tx, scene, rows.get(tx, Release, live.id), actor="control", reason=over)
-        tail.take(tx, context.project.name, skipped)
         release = rows.get(tx, Release, waiting.id)
         champion = endpoints.get(tx, context.project.name).champion
         learnt = faults.learnt(tx, release)
@@ -192,6 +188,10 @@ def _begin(context: Context, policy: ReleasePolicy, waiting: Release, live: Rele
         if champion == release.version:
             releases.abort(tx, release, actor="control", reason=f"version {champion} has become the champion meanwhile")
             return
+        if live is not None:
+            over = f"{waiting.id} of version {waiting.version} begins: the watch over this one ends"
+            releases.finish(tx, scene, rows.get(tx, Release, live.id), actor="control", reason=over)
+        tail.take(tx, context.project.name, skipped)
         release = replace(release, previous=champion)
         kept = _first_kept(tx, context, tx.now)
         evidence = {**release.evidence, "kept": msgspec.to_builtins(kept)}

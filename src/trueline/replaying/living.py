@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -106,13 +107,10 @@ class Living:
         self.watcher.ticked(now)
 
     def _look(self) -> None:
-        whole = True
-        while whole:
-            page = self.client.events(after=self._seen, limit=EVENT_PAGE)
-            for event in page.items:
-                self.events.append(event)
-                self.watcher.happened(event)
-            self._seen, whole = page.next, len(page.items) == EVENT_PAGE
+        for event in happened_since(self.client, self._seen):
+            self.events.append(event)
+            self.watcher.happened(event)
+            self._seen = event.id
 
     def _ask(self, rows: pl.DataFrame, now: datetime) -> None:
         """Each row is a request: what a release must see before it goes on is counted in requests."""
@@ -146,6 +144,15 @@ class Living:
         for answer in self.wire.post(ready):
             if answer.status != 200:
                 self.refused.append(f"labels, {answer.status}: {answer.body.decode(errors='replace')[:300]}")
+
+
+def happened_since(client: Client, seen: int) -> Iterator[EventView]:
+    """Every event behind the one of this number, page by page."""
+    whole = True
+    while whole:
+        page = client.events(after=seen, limit=EVENT_PAGE)
+        yield from page.items
+        seen, whole = page.next, len(page.items) == EVENT_PAGE
 
 
 def question(row: dict[str, Any], time: str) -> Request:
