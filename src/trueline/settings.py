@@ -179,3 +179,15 @@ def shown(url: str) -> str:
     ('postgresql://ann:***@db/trueline?sslmode=require', 'env:DATABASE_URL')
     """
     return _PARAMETER.sub(r"\1***", _TOKEN.sub("***@", _USERINFO.sub(r"\1:***@", url)))
+
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://.*", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """A text as it may be kept and shown: what URLs in it carry of passwords is hidden.
+
+    >>> without_secrets("database: postgresql://ann:s3cret@db/trueline  # ours")
+    'database: postgresql://ann:***@db/trueline  # ours'
+    """
+    return _URL.sub(lambda url: shown(url[0]), text)

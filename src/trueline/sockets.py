@@ -26,7 +26,10 @@ def ask(path: Path, message: dict[str, Any], *, timeout: float = 10.0) -> dict[s
         raise Unavailable(f"{path.stem} does not answer on its socket ({problem})") from problem
     if not answer:
         raise Unavailable(f"{path.stem} closed its socket without an answer")
-    fields: dict[str, Any] = json.loads(answer)
+    try:
+        fields: dict[str, Any] = json.loads(answer)
+    except ValueError as problem:
+        raise Unavailable(f"{path.stem} ended in the middle of its answer; ask again") from problem
     if fields.get("ok") is False:
         raise Unavailable(f"{path.stem} refused {message.get('op')}: {fields.get('error', 'no reason given')}")
     return fields

@@ -42,9 +42,10 @@ def test_a_script_prints_one_object_per_line(script):
 
 def test_run_knows_every_script_and_prints_their_table():
     table = output("run", "log_metric", "--quick")
-    heading, row = table.splitlines()
+    heading, *rows = table.splitlines()
     assert heading.split() == ["id", "value", "unit", "ratio", "target", "claim"]
-    assert row.startswith("log-metric ")
+    assert rows
+    assert all(row.startswith("log-metric ") for row in rows)
     named = output("run", "--help").partition("of ")[2].partition(";")[0]
     assert sorted(name.strip() for name in named.split(",")) == scripts()
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -170,6 +171,15 @@ def test_the_sources_columns_are_those_of_the_project(patient):
     one = patient()
     (one.root / "homes.csv").write_text("area,prize\n1,2\n")
     assert work.source(one) == finding.bad("homes.csv has no column price", "it has area, prize")
+
+
+def test_a_time_column_without_dates_and_a_target_of_many_words_are_named(patient):
+    one = patient()
+    one = replace(one, project=replace(one.project, data=replace(one.project.data, time="month")))
+    (one.root / "homes.csv").write_text("month,price\nJan,1\nFeb,2\n")
+    assert work.source(one).seen == "the time column month holds no dates, but 'Jan'"
+    (one.root / "homes.csv").write_text("month,price\n2026-01-01,low\n2026-02-01,high\n2026-03-01,fair\n")
+    assert work.source(one).seen == "the target price is String with 3 different values"
 
 
 def test_journal_segments_that_wait_are_counted(patient):

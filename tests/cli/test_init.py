@@ -80,6 +80,8 @@ def test_nothing_is_ever_overwritten(trueline, table, tmp_path):
     [
         (["--source", "homes.csv", "--target", "prize"], "no column 'prize' in homes.csv; it has id, when, town"),
         (["--source", "homes.csv", "--target", "price", "--time", "then"], "--time: there is no column 'then'"),
+        (["--source", "homes.csv", "--target", "price", "--time", "town"], "--time: town holds no dates"),
+        (["--source", "homes.csv", "--target", "when"], "different values that are no numbers; a regression needs"),
         (["--source", "none.csv", "--target", "price"], "there is no file none.csv"),
         (["--source", "notes.txt", "--target", "price"], "neither .csv nor .parquet"),
         (["--source", "broken.parquet", "--target", "price"], "broken.parquet cannot be read: parquet"),

@@ -42,7 +42,7 @@ def test_a_run_that_did_not_fail_cannot_go_on(trueline):
     trueline("run")
     said = trueline("resume", "run-1")
     assert said.code == 1
-    assert "run run-1 is succeeded: it cannot resume" in said.err
+    assert "run-1 is succeeded: it cannot resume" in said.err
     assert trueline("run", "--resume", "run-1", "--fit", "m.py:f").code == 2
 
 

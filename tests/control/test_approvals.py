@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from trueline.control import approvals, events, gates, runs
+from trueline.control import approvals, events, gates, releases, runs, status
 from trueline.domain.gates import GATES, Gate, GateEvent, GateState
 from trueline.domain.project import Approve
 from trueline.domain.releases import Release
@@ -119,3 +119,14 @@ def test_who_is_no_longer_named_no_longer_counts(store, trained):
     say_yes(store, version, "ada")
     say_yes(store, version, "dan", Approve(("bob", "dan"), 2))
     assert look(store, version)[0].waiting == "waits for 1 of these to approve: bob"
+
+
+def test_status_and_a_release_asked_for_too_early_say_who_has_to_approve(store, trained):
+    version = trained()
+    judged(store, version, Verdict.passed)
+    said = f"version {version} waits for 2 of these to approve"
+    with store.begin() as tx:
+        found = status.take(tx, "p", idle=True, replaying=False, freshness=None)
+        with pytest.raises(NotAllowed, match="is not approved: it waits for 2 of these"):
+            releases.request(tx, "p", version, vouched=False, actor="ada", reason="now")
+    assert found.sentence.startswith(f"nothing serves yet; {said}")

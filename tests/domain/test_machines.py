@@ -36,7 +36,7 @@ def test_an_event_that_the_row_does_not_name_is_refused(machine):
 
 
 def test_the_sentence_names_what_would_be_possible():
-    with pytest.raises(Conflict, match="run run-7 is queued: it cannot succeed; possible now: cancel or claim"):
+    with pytest.raises(Conflict, match=r"^run-7 is queued: it cannot succeed; possible now: cancel or claim"):
         RUNS.next(RunState.queued, RunEvent.succeed, which="run-7")
 
 

@@ -162,3 +162,17 @@ def test_a_tree_in_git_names_its_commit_and_whether_it_is_what_was_committed(tmp
     assert clean.sentence == f"commit {clean.commit[:12]}"
     write(tmp_path, model="a = 2\n")
     assert snapshot(tmp_path).sentence.endswith("with uncommitted changes")
+
+
+def test_secrets_are_not_kept_with_the_code(tmp_path: Path) -> None:
+    (tmp_path / "trueline.yaml").write_text(
+        "database: postgresql://ann:s3c}ret@db/trueline\ntargets: {prod: {tracking: file:tracking.txt}}\n"
+    )
+    (tmp_path / "tracking.txt").write_text("https://ann:hidden@mlflow.acme\n")
+    (tmp_path / "model.py").write_text("URL = 'file://not/a/reference.txt'\n")
+    tree = snapshot(tmp_path)
+    assert [name for name, _ in tree.files] == ["model.py", "trueline.yaml"]
+    with zipfile.ZipFile(keep(tree, tmp_path, tmp_path)) as archive:
+        kept = b"".join(archive.read(name) for name in archive.namelist())
+    assert b"s3c" not in kept
+    assert b"postgresql://ann:***@db/trueline" in kept

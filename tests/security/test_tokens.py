@@ -40,7 +40,7 @@ def test_a_weak_token_is_refused(weak, tmp_path, monkeypatch):
     with pytest.raises(NotAuthenticated, match="at least 16"):
         tokens.guard(weak)
     monkeypatch.setenv(tokens.VARIABLE, weak)
-    with pytest.raises(NotAuthenticated):
+    with pytest.raises(NotAuthenticated, match=f"the token in {tokens.VARIABLE} needs.*; correct it, or unset it"):
         tokens.read(tmp_path / "token")
 
 

@@ -13,7 +13,7 @@ from trueline.errors import Conflict
 
 CONTRACT = Contract(
     (
-        Column("id", Kind.integer, role=Role.entity),
+        Column("id", Kind.integer, role=Role.entity, unique=True),
         Column("x", Kind.float32, nullable=True),
         Column("y", Kind.float32, nullable=True, role=Role.target),
     )

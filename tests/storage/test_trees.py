@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from trueline.errors import InvalidData, NotFound
+from trueline.errors import InvalidData, NotFound, Unavailable
 from trueline.settings import StateFolder
 from trueline.storage import trees
 from trueline.storage.places import open_storage
@@ -89,6 +89,22 @@ def test_a_download_that_was_cut_off_leaves_nothing_that_could_be_taken_for_a_mo
     assert not (tmp_path / "there" / "model").exists()
     trees.fetch_tree(objects, digest, tmp_path / "there" / "model")
     assert trees.digest(tmp_path / "there" / "model") == digest
+
+
+def test_tries_while_the_storage_is_away_fill_no_disk(objects, model, tmp_path, monkeypatch):
+    digest, read, left = trees.digest(model), type(objects).read, [2]
+    trees.keep_tree(objects, model, digest)
+
+    def away(self, key):
+        if not left[0]:
+            raise Unavailable("it does not answer")
+        left[0] -= 1
+        return read(self, key)
+
+    monkeypatch.setattr(type(objects), "read", away)
+    with pytest.raises(Unavailable):
+        trees.fetch_tree(objects, digest, tmp_path / "there" / "model")
+    assert list((tmp_path / "there").iterdir()) == []
 
 
 def test_what_was_changed_in_the_storage_is_refused_and_mended_by_keeping_it_again(objects, model, tmp_path):

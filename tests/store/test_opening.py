@@ -10,7 +10,7 @@ from sqlalchemy import inspect, text
 
 import postgres
 from trueline.clock import SystemClock
-from trueline.errors import InvalidProject, TruelineError, Unavailable
+from trueline.errors import InvalidInput, InvalidProject, TruelineError, Unavailable
 from trueline.store import tables
 from trueline.store.engine import open_store
 
@@ -154,6 +154,13 @@ def test_without_the_driver_the_extra_is_named(postgresql, monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     told = complaint(postgresql.url("postgres"))
     assert "pip install 'trueline[postgresql]'" in told
+
+
+def test_a_number_that_sqlite_cannot_count_is_refused_in_words(tmp_path):
+    store = open_store(tmp_path / "control.db", SystemClock())
+    with pytest.raises(InvalidInput, match="larger than any that is counted here"), store.read() as tx:
+        tx.execute(tables.versions.select().where(tables.versions.c.number == 10**30))
+    store.close()
 
 
 def test_a_snapshot_does_not_see_what_is_committed_after_it_began(empty_database):

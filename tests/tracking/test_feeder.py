@@ -224,6 +224,24 @@ def test_one_of_two_workers_tells_and_the_other_takes_over_when_it_is_silent(
     first.close()
 
 
+def test_what_was_told_while_the_turn_changed_hands_is_not_told_again(context: Context, tracker: Tracker) -> None:
+    first = Feeder(context, lambda: tracker)
+
+    class Turn(Leadership):
+        """Is taken when the one before has just told everything, and let go."""
+
+        def hold(self) -> bool:
+            work(first)
+            first.close()
+            return super().hold()
+
+    second = Feeder(context, lambda: tracker, turn=Turn(context.store, "p", role="tracking", me="elsewhere:2:2"))
+    train(context)
+    assert not second.work_one()
+    assert tracker.told == ["run-1", "v1"]
+    second.close()
+
+
 def test_a_tracker_that_does_not_answer_holds_up_nobody(context: Context, tracker: Tracker) -> None:
     asked, answer = threading.Event(), threading.Event()
 

@@ -11,10 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from trueline.control import events
 from trueline.domain.verdicts import Verdict
 from trueline.errors import Conflict, InvalidInput, InvalidProject, NotAllowed, NotFound
 from trueline.settings import StateFolder
 from trueline.storage import trees
+from trueline.store import tables
 from trueline.wiring import open_context, open_services
 from trueline.wiring.difference import difference
 from trueline.wiring.environments import promote
@@ -135,6 +137,42 @@ def test_the_same_bytes_are_judged_and_approved_again(place):
     assert told.same_champion
     assert told.serves[0].dataset == told.serves[1].dataset
     assert {one.key: (one.left, one.right) for one in told.settings}["gates.approve.count"] == ("0", "1")
+
+
+def test_to_compare_puts_no_project_file_in_force(place):
+    """A server may be running there with the file as it was."""
+    place.file.write_text(place.file.read_text() + "monitor: {}\n")
+    difference(place.file, place.state, "dev", "prod")
+    context = open_context(place.file, place.state.of("dev").root, target="dev", looking=True)
+    with context.store.read() as tx:
+        assert len(events.after(tx, "world", 0, kind="project.set")) == 1
+    context.store.close()
+
+
+def test_no_password_of_the_project_file_is_in_the_log(tmp_path):
+    urls = [
+        "https://ann:s3cret@mlflow.acme",
+        "'https://s3cret@mlflow.acme'",
+        "https://ann:s3 cret@m ",
+        "https://m?token=s3cret",
+    ]
+    for number, url in enumerate(urls):
+        (tmp_path / "trueline.yaml").write_text(
+            f"version: 1\nproject: world\ndata: {{source: rows.csv, target: y}}\ntrain: model.py:fit\ntracking: {url}\n"
+        )
+        context = open_context(tmp_path / "trueline.yaml")
+        with context.store.read() as tx:
+            texts = [event.detail["file"] for event in events.after(tx, "world", 0)]
+            texts.append(tx.execute(tables.projects.select()).one().file)
+        context.store.close()
+        assert not [text for text in texts if "cret" in text]
+        assert "project: world" in texts[number]
+
+
+@pytest.mark.parametrize("ref", ["²", "v²", "v" + "9" * 30])
+def test_why_of_what_is_no_number_is_not_found(place, ref):
+    with place.services("dev") as services, pytest.raises(NotFound, match=ref):
+        services.why(ref)
 
 
 def test_asking_again_finds_the_same_run(place):

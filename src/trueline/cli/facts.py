@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,8 +76,8 @@ class Facts:
         if source.chosen is None:
             raise InvalidInput(f"{source.why}; put one here, or name it with --source")
         frame = looking.sample(looked.root, source.chosen)
-        _check(asked, source.chosen, frame.columns)
         seen = guessing.columns(frame)
+        _check(asked, source.chosen, {column.name: column for column in seen})
         entry = _entry(looked, asked)
         logged = _logged(looked, frame.columns)
         free = [column for column in seen if column.name != asked.target]
@@ -179,10 +179,19 @@ def _logged(looked: Looked, names: Sequence[str]) -> looking.LoggedModel | None:
     return model
 
 
-def _check(asked: Asked, source: str, names: Sequence[str]) -> None:
+def _check(asked: Asked, source: str, seen: Mapping[str, Column]) -> None:
     for option, column in (("target", asked.target), ("time", asked.time), ("entity", asked.entity)):
-        if column is not None and column not in names:
-            raise InvalidData(f"--{option}: there is no column {column!r} in {source}; it has {', '.join(names)}")
+        if column is not None and column not in seen:
+            raise InvalidData(f"--{option}: there is no column {column!r} in {source}; it has {', '.join(seen)}")
+    if asked.time is not None and (found := seen[asked.time]).holds != "time":
+        raise InvalidData(
+            f"--time: {found.name} holds no dates (it begins with {found.first!r}); write them as 2026-01-31"
+        )
+    if asked.target is not None and (found := seen[asked.target]).different > 2 and found.holds in ("text", "time"):
+        raise InvalidData(
+            f"--target: {found.name} has {found.different} different values that are no numbers; "
+            "a regression needs numbers, a classification two values"
+        )
 
 
 def _ask(key: str, found: Unclear) -> str:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trueline.domain.figures import figure
+
 if TYPE_CHECKING:  # Rich is imported when something is drawn for people, not before
     from rich.console import Console
 
@@ -89,8 +91,8 @@ def cell(value: object) -> str:
 
     >>> cell(datetime(2026, 3, 1, 12, 30))
     '2026-03-01 12:30'
-    >>> cell(0.25), cell(None), cell({"a": 1})
-    ('0.25', '', 'a=1')
+    >>> cell(0.25), cell(39811.0), cell(None), cell({"a": 1, "b": []})
+    ('0.25', '39811', '', 'a=1')
     """
     match value:
         case None:
@@ -100,9 +102,10 @@ def cell(value: object) -> str:
         case datetime():
             text = f"{value:%Y-%m-%d %H:%M}"
         case float():
-            text = f"{value:.4g}"
+            text = figure(value)
         case dict():
-            text = ", ".join(f"{name}={cell(inner)}" for name, inner in value.items())
+            said = ((name, inner) for name, inner in value.items() if inner not in (None, "", {}, [], ()))
+            text = ", ".join(f"{name}={cell(inner)}" for name, inner in said)
         case list() | tuple():
             text = ", ".join(map(cell, value))
         case _:

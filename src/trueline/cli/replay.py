@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trueline.cli.open import entrance
 from trueline.cli.options import Session, with_session
 from trueline.cli.output import cell
+from trueline.security import tokens
+from trueline.settings import StateFolder
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -21,8 +24,10 @@ if TYPE_CHECKING:
     from trueline.web.api.events import EventView
 
 TOLD = {
+    "release.start_canary",
     "release.promote",
     "release.roll_back",
+    "release.abort",
     "incident.open",
     "incident.close",
     "gate.decide",
@@ -97,7 +102,8 @@ def replay(
     else:
         _show(session, outcome)
     if kept is not None:
-        session.out.say(f"{kept.page} goes on; its folder is {kept.folder}; end it with: kill {kept.pid}")
+        link = entrance(kept.page, tokens.ensure(StateFolder(kept.folder / ".trueline").token))
+        session.out.say(f"{link} goes on; its folder is {kept.folder}; end it with: kill {kept.pid}")
 
 
 def _utc(day: datetime | None) -> datetime | None:
@@ -127,11 +133,26 @@ def _watching(session: Session, history: History) -> Iterator[_Watcher]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    known, lived = history.known.height, history.lived.height
+    session.out.say(
+        f"trains on {known} rows before {history.begins:%Y-%m-%d}, then lives through {lived} up to {history.ends:%Y-%m-%d}"
+    )
     console = Console(file=sys.stderr, markup=False, highlight=False, no_color=session.out.plain)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=session.out.quiet or not console.is_terminal) as progress:
         span = (history.ends - history.begins).total_seconds()
         yield _Watcher(session, history, progress, progress.add_task(f"{history.begins:%Y-%m-%d}", total=span))
+
+
+def _compared(ratio: float) -> str:
+    """How a loss compares with that of doing nothing.
+
+    >>> _compared(0.538), _compared(1.0), _compared(1.2)
+    ('46% less', 'the same', '20% more')
+    """
+    if abs(ratio - 1) < 0.005:
+        return "the same"
+    return f"{abs(1 - ratio):.0%} {'less' if ratio < 1 else 'more'}"
 
 
 def _show(session: Session, outcome: Outcome) -> None:
@@ -143,8 +164,8 @@ def _show(session: Session, outcome: Outcome) -> None:
     session.out.table(f"{outcome.loss} by month", columns, rows, empty="no labelled row was served")
     if outcome.frozen > 0:
         session.out.echo(
-            f"in all {cell(outcome.served)} against {cell(outcome.frozen)}: "
-            f"{outcome.served / outcome.frozen:.2f} of the loss of the first model, kept for ever"
+            f"in all {cell(outcome.served)} with trueline, {cell(outcome.frozen)} had the first model been kept: "
+            + _compared(outcome.served / outcome.frozen)
         )
     first = outcome.first_retraining
     if first is None:

@@ -45,8 +45,8 @@ def _facts(found: StatusView) -> list[tuple[str, object]]:
         ("work", _work(found)),
         ("retraining", found.freshness and found.freshness.sentence),
         ("dataset", found.dataset and f"d{found.dataset}"),
-        ("predictions", found.predictions),
-        ("labels", found.labels),
+        ("predictions", f"{found.predictions} on the days judged so far"),
+        ("labels", f"{found.labels} on the days judged so far"),
     ]
     if found.tracking and found.tracking.waiting:
         why = f": {found.tracking.error}" if found.tracking.error else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import socket
 import sys
@@ -109,6 +110,8 @@ class _Announcer:
     addresses: Servers
 
     def line(self, child: str, text: str) -> None:
+        if text.startswith('{"url"'):  # what the model server says to programs that start it by itself
+            text = f"listens on {json.loads(text)['url']}"
         with suppress(OSError):  # whoever read stderr has gone; the servers stay
             click.echo(f"{child:<8}│ {text}", err=True)
 

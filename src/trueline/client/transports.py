@@ -32,7 +32,7 @@ class HttpTransport:
     def __init__(self, url: str, token: str) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise InvalidInput(f"{url!r} is not the address of a server; it should look like http://127.0.0.1:8700")
+            raise InvalidInput(f"{url!r} is not the address of a server; it should look like http://127.0.0.1:7077")
         self.url = url.rstrip("/")
         self._secure = parts.scheme == "https"
         self._host, self._port = parts.hostname, parts.port

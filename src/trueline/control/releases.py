@@ -28,10 +28,14 @@ class Scene:
 
 def request(tx: Tx, project: str, version: int, *, vouched: bool, actor: str, reason: str) -> Release:
     """Queue the release of an approved version; an older one still waiting is superseded."""
-    if runs.version(tx, project, version).state is not VersionState.approved:
-        raise NotAllowed(
-            f"version {version} is not approved; its gate must pass, or somebody must waive it with a reason"
+    asked = runs.version(tx, project, version)
+    if asked.state is not VersionState.approved:
+        why = (
+            f": it {asked.waiting}"
+            if asked.waiting
+            else "; its gate must pass, or somebody must waive it with a reason"
         )
+        raise NotAllowed(f"version {version} is not approved{why}")
     endpoint = endpoints.get(tx, project)
     if endpoint.champion == version:
         raise Conflict(f"version {version} is the champion already")

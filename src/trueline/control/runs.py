@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import update
 
+from trueline.domain.figures import figure
 from trueline.domain.runs import RUNS, Purpose, Run, RunEvent, RunState
 from trueline.domain.versions import VERSIONS, Version
 from trueline.errors import Conflict
@@ -142,8 +143,9 @@ def reuse(tx: Tx, run: Run, fence: int, earlier: Run, *, actor: str) -> Run:
 def succeed(tx: Tx, run: Run, fence: int, trained: Trained, *, actor: str) -> Version:
     """End a run with a new model version."""
     number = moves.number(tx, run.project, "version")
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in sorted(trained.metrics.items())[:3])
-    reason = f"version {number} trained and packaged for {trained.executor}" + (f" ({figures})" if figures else "")
+    figures = ", ".join(f"{name} {figure(value)}" for name, value in sorted(trained.metrics.items())[:3])
+    done = "taken over, packaged" if run.purpose is Purpose.promotion else "trained and packaged"
+    reason = f"version {number} {done} for {trained.executor}" + (f" ({figures})" if figures else "")
     moves.move(
         tx,
         tables.runs,

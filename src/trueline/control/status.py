@@ -14,6 +14,7 @@ from trueline.domain.incidents import Incident, IncidentState
 from trueline.domain.releases import Release, ReleaseState
 from trueline.domain.routes import Route
 from trueline.domain.runs import RunState
+from trueline.domain.versions import Version, VersionState
 from trueline.store import outbox, rows, tables
 from trueline.store.engine import Tx
 
@@ -67,7 +68,9 @@ def take(tx: Tx, project: str, *, idle: bool, replaying: bool, freshness: Any, t
     last = tx.execute(select(func.max(tables.events.c.id))).scalar() or 0
     return Status(
         project=project,
-        sentence=_sentence(endpoint.champion, release, incidents, queued + running),
+        sentence=_sentence(
+            endpoint.champion, release, incidents, _waiting(tx, project, endpoint.champion), queued + running
+        ),
         now=tx.now,
         idle=idle,
         replaying=replaying,
@@ -102,9 +105,20 @@ def _count(tx: Tx, table: Any, project: str, *states: Any) -> int:
     return int(tx.execute(statement).scalar_one())
 
 
-def _sentence(champion: int | None, release: Release | None, incidents: list[Incident], working: int) -> str:
+def _waiting(tx: Tx, project: str, champion: int | None) -> str | None:
+    """The newest version that waits for approvals to come after the champion, as a sentence."""
+    box = tables.versions
+    asked = (box.c.state == VersionState.candidate, box.c.waiting.is_not(None), box.c.number > (champion or 0))
+    newest = rows.first(tx, Version, box.c.project == project, *asked, newest=True)
+    return None if newest is None else f"version {newest.number} {newest.waiting}"
+
+
+def _sentence(
+    champion: int | None, release: Release | None, incidents: list[Incident], waiting: str | None, working: int
+) -> str:
     if champion is None:
-        return "nothing serves yet" + ("; a run is under way" if working else "; start with: trueline run")
+        next_step = waiting or ("a run is under way" if working else "start with: trueline run")
+        return f"nothing serves yet; {next_step}"
     parts = [f"version {champion} serves"]
     if release is not None and release.state is ReleaseState.canary:
         parts.append(f"version {release.version} is canary with {release.evidence.get('weight', 0):.0%} of requests")
@@ -112,5 +126,7 @@ def _sentence(champion: int | None, release: Release | None, incidents: list[Inc
         parts.append(f"version {release.version} scores in shadow")
     elif release is not None:
         parts.append("its release is still watched")
+    if waiting is not None:
+        parts.append(waiting)
     parts += [f"{incident.id} is {incident.state}: {incident.reason}" for incident in incidents]
     return "; ".join(parts)

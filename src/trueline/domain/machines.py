@@ -32,7 +32,7 @@ class Machine(Generic[S, E]):
         if event in row:
             return row[event]
         possible = " or ".join(sorted(row)) or "nothing: that state is final"
-        name = f"{self.noun} {which}".strip()
+        name = which if which.startswith(f"{self.noun}-") else f"{self.noun} {which}".strip()  # "run-7" says its noun
         raise Conflict(f"{name} is {state}: it cannot {event}; possible now: {possible}")
 
     @property

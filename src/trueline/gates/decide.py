@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trueline.domain.figures import figure
 from trueline.domain.verdicts import Verdict
 from trueline.stats.blocks import BlockPair, relative_difference
 from trueline.stats.proportion import confidence_sequence
@@ -149,11 +150,11 @@ def _metric(evidence: GateEvidence) -> list[Check]:
                 "metric", Verdict.inconclusive, f"no labelled row later than its training to measure {metric.name} on"
             )
         ]
-    value = f"{metric.name} is {metric.value:.4g}"
+    value = f"{metric.name} is {figure(metric.value)}"
     if metric.least is not None and not metric.value >= metric.least:
-        return [Check("metric", Verdict.failed, f"{value}, below the declared minimum {metric.least:.4g}")]
+        return [Check("metric", Verdict.failed, f"{value}, below the declared minimum {figure(metric.least)}")]
     if metric.most is not None and not metric.value <= metric.most:
-        return [Check("metric", Verdict.failed, f"{value}, above the declared maximum {metric.most:.4g}")]
+        return [Check("metric", Verdict.failed, f"{value}, above the declared maximum {figure(metric.most)}")]
     return [Check("metric", Verdict.passed, f"{value}, as declared")]
 
 

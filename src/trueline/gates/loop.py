@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from sqlalchemy import select
 
 from trueline.control import artefacts, gates, incidents, quarantine, runs, work
 from trueline.control.context import Context
@@ -24,7 +25,7 @@ from trueline.domain.gates import GATES, Gate, GateEvent, GateState
 from trueline.domain.releases import Release, ReleaseState
 from trueline.domain.verdicts import Verdict
 from trueline.domain.versions import Version
-from trueline.errors import TruelineError, Unavailable
+from trueline.errors import GateInconclusive, TruelineError, Unavailable
 from trueline.gates import scoring
 from trueline.gates.decide import GateDecision, GateEvidence, GatePolicy, Metric, Presence, Sanity, decide_gate
 from trueline.packaging.executors import Executor, load
@@ -35,6 +36,8 @@ from trueline.store.engine import Tx
 CONTRACT = "contract.yaml"
 FRESHNESS_ALPHA = 0.05
 SAMPLE = 1000
+MOST_ATTEMPTS = 10
+"""A gate that was taken up so often without an end kills its worker; nothing behind it would ever be worked on."""
 EARLIER = 10
 """Earlier champions that a candidate is held against, newest first."""
 
@@ -58,7 +61,9 @@ def work_one(context: Context, opened: Tables) -> bool:
         return False
     with context.store.read() as tx:
         gate = rows.get(tx, Gate, claimed.id)
+        attempts = tx.execute(select(tables.gates.c.attempts).where(tables.gates.c.id == gate.id)).scalar_one()
     try:
+        _refuse_killer(attempts)
         with work.renewed(context, WORK, claimed):
             decision, evidence = evaluate(context, opened, gate)
     except Unavailable as problem:
@@ -82,6 +87,11 @@ def work_one(context: Context, opened: Tables) -> bool:
             approve=context.project.gates.approve,
         )
     return True
+
+
+def _refuse_killer(attempts: int) -> None:
+    if attempts > MOST_ATTEMPTS:
+        raise GateInconclusive(f"{MOST_ATTEMPTS} attempts ended with the death of their worker")
 
 
 def _plain(evidence: GateEvidence) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from trueline.domain.figures import figure
 from trueline.monitoring.rehearsal import RehearsalBlock
 
 LEAST = 0.05
@@ -62,7 +63,7 @@ def _inputs(evidence: Mapping[str, Any], excess: float) -> list[Cause]:
     for one in evidence.get("suspects", ()):
         share = min(one["of_total"] * loss / excess, 1.0) if excess > 0 else one["of_total"]
         said = (
-            f"since {one['since']} {one['feature']} in {one['slice']} is {one['after']:.4g} instead of {one['before']:.4g} "
+            f"since {one['since']} {one['feature']} in {one['slice']} is {figure(one['after'])} instead of {figure(one['before'])} "
             f"({one['sign']}); {one['explained']:.0%} of what that slice lost goes with it"
         )
         found.append(Cause("input", f"{one['feature']} in {one['slice']}", round(share, 4), said))
@@ -97,7 +98,7 @@ def _released(block: RehearsalBlock, excess: float, champion: Lineage, before: L
     else:
         what = f"version {champion.version} is other code than version {before.version} ({champion.run})"
         source = Cause("code", champion.run, share, what)
-    said = f"version {before.version}, which it replaced, would have lost {gap:.4g} less on the same rows"
+    said = f"version {before.version}, which it replaced, would have lost {figure(gap)} less on the same rows"
     return [Cause("release", champion.release or f"version {champion.version}", share, said), source]
 
 
@@ -110,8 +111,8 @@ def _others(block: RehearsalBlock, excess: float, champion: Lineage) -> list[Cau
     gap = _gap(block, champion.version, fresh)
     if gap is None:
         return []
-    said = f"the freshest refit, version {fresh}, would have lost {gap:.4g} less on the same rows"
-    return [Cause("age", f"version {champion.version}", round(gap / excess, 4), said)]
+    said = f"the freshest refit, version {fresh}, would have lost {figure(gap)} less on the same rows"
+    return [Cause("age", f"of version {champion.version}", round(gap / excess, 4), said)]
 
 
 def _gap(block: RehearsalBlock, mine: int, other: int) -> float | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import fmean
 
+from trueline.domain.figures import figure
 from trueline.monitoring.earlier import EarlierReading
 from trueline.monitoring.rehearsal import RehearsalReading
 from trueline.stats.blocks import block_value, mean_upper_bound
@@ -87,7 +88,7 @@ def observe(
     """
     limit = promised.upper * (1 + policy.loss)
     value = block_value(loss - promised.upper, reference=promised.upper, margin=policy.loss, bound=policy.bound)
-    numbers = f"mean loss {loss:.4g} in the last block; up to {limit:.4g} was promised (reference {promised.mean:.4g})"
+    numbers = f"mean loss {figure(loss)} in the last block; up to {figure(limit)} was promised (reference {figure(promised.mean)})"
     if state.closing is not None:
         return _while_open(state.closing.update(-value), version, numbers, policy)
     opening = state.opening.update(value)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from trueline.domain.figures import odds
 from trueline.monitoring.rehearsal import RehearsalBlock
 from trueline.stats.blocks import block_value
 from trueline.stats.freshness import Freshness
@@ -101,9 +102,7 @@ def read(state: EarlierState, champion: int | None, policy: EarlierPolicy) -> Ea
     number, best = int(ranked[0][0]), ranked[0][1]
     wealth = best.process.wealth
     if wealth < threshold:
-        reason = (
-            f"no earlier champion is shown to be better (wealth {wealth:.2g}, {threshold:.0f} needed of {policy.most})"
-        )
+        reason = f"no earlier champion is shown to be better (wealth {odds(wealth)}, {threshold:.0f} needed of {policy.most})"
         return EarlierReading(None, wealth, threshold, serves=False, reason=reason)
     serves = number == champion
     rival = "the freshest refit" if serves else f"champion version {champion}"

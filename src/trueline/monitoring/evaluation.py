@@ -19,6 +19,7 @@ from trueline.control.work import Kind
 from trueline.data.labels import resolve
 from trueline.data.tables import Tables
 from trueline.domain.blocks import BLOCKS, Block, BlockEvent, BlockState
+from trueline.domain.figures import figure
 from trueline.domain.releases import Release
 from trueline.domain.routes import Arm
 from trueline.errors import TruelineError
@@ -141,4 +142,4 @@ def sentence(day: str, evidence: dict[str, Any]) -> str:
     served, coverage = evidence["served"], evidence["coverage"]
     if not served["n"]:
         return f"{day}: {coverage['predictions']} predictions, none labelled"
-    return f"{day}: {coverage['labelled']} of {coverage['predictions']} predictions labelled, mean loss {served['loss']:.4g}"
+    return f"{day}: {coverage['labelled']} of {coverage['predictions']} predictions labelled, mean loss {figure(served['loss'])}"

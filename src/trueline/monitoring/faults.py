@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from trueline.domain.figures import figure
 from trueline.monitoring.profiles import SERVED, Floats, Profile
 from trueline.monitoring.repair import KNOWN_FACTORS, Suspect
 from trueline.monitoring.shifts import Sign, harm_of, value_of
@@ -104,7 +105,7 @@ def sentence(suspect: Suspect, since: str) -> str:
 
 def change(suspect: Suspect) -> str:
     """What happened to the input, in words."""
-    moved = f"from {suspect.before:.4g} to {suspect.after:.4g}"
+    moved = f"from {figure(suspect.before)} to {figure(suspect.after)}"
     if suspect.factor is not None and suspect.offset is not None:
         if suspect.offset == 0:
             return f"became {suspect.factor:.2f} times what it was{_named(suspect.factor)}"

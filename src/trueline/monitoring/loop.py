@@ -16,6 +16,7 @@ from trueline.control import blocks, endpoints, journals
 from trueline.control.context import Context
 from trueline.control.rounds import Round
 from trueline.domain.blocks import Block
+from trueline.domain.figures import figure
 from trueline.domain.gates import Gate
 from trueline.domain.releases import Release, ReleaseState
 from trueline.errors import Unavailable
@@ -138,7 +139,7 @@ def _said(memory: Memory, evidence: dict[str, Any]) -> str:
         return "no labels came for this day"
     left_out = f", {evidence['quarantined']} left out for a fault" if evidence.get("quarantined") else ""
     reading = f"; {rehearsal.read(memory.rehearsal).reason}" if memory.rehearsal else ""
-    return f"mean loss {served['loss']:.4g} over {served['n']} labelled predictions{left_out}{reading}"
+    return f"mean loss {figure(served['loss'])} over {served['n']} labelled predictions{left_out}{reading}"
 
 
 def _totals(totals: dict[str, int], evidence: dict[str, Any]) -> dict[str, int]:

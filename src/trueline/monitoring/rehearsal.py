@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from trueline.domain.figures import odds
 from trueline.stats.blocks import block_value
 from trueline.stats.freshness import Freshness
 
@@ -103,8 +104,8 @@ def read(state: RehearsalState) -> RehearsalReading:
     said = "fresher models are shown to be better" if fresh.shown else "fresher models are not shown to be better"
     also = "the champion is shown to be stale" if own.shown else "the champion is not shown to be stale"
     reason = (
-        f"{said} (wealth {fresh.wealth:.2g} after {fresh.n} blocks, {fresh.threshold:.0f} needed); "
-        f"{also} (wealth {own.wealth:.2g} after {own.n} blocks)"
+        f"{said} (wealth {odds(fresh.wealth)} after {fresh.n} blocks, {fresh.threshold:.0f} needed); "
+        f"{also} (wealth {odds(own.wealth)} after {own.n} blocks)"
     )
     return RehearsalReading(fresh.shown, own.shown, fresh.wealth, own.wealth, fresh.threshold, reason)
 

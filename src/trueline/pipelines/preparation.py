@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -266,5 +267,8 @@ def infer_task(contract: Contract, rows: pl.DataFrame) -> str:
 
 def _write(rows: pl.DataFrame, path: Path) -> str:
     """Write rows as Arrow and give the digest of exactly those bytes: what is trained on is what is in the key."""
-    rows.rechunk().write_ipc(path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    draft = path.with_name(f".{path.name}.{os.getpid()}")  # a slow worker that lost the run writes beside its successor
+    rows.rechunk().write_ipc(draft)
+    digest = hashlib.sha256(draft.read_bytes()).hexdigest()
+    draft.replace(path)
+    return digest

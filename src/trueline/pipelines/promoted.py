@@ -8,6 +8,7 @@ time go along: a gate has no later ones.
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 from trueline.control import artefacts, gates, runs
@@ -41,13 +42,17 @@ def stage(source: Context, origin: Origin, target: Context) -> Path:
         there = source.folder.run(origin.run)
         artefacts.bring(source, there, origin.digest)
         _verify(there / MODEL, origin.digest)
-        draft = place.with_name(f".{place.name}")
-        shutil.rmtree(draft, ignore_errors=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
         shutil.copytree(there / MODEL, draft / MODEL)
         if (there / HELD_OUT).exists():
             shutil.copy2(there / HELD_OUT, draft / HELD_OUT)
         _verify(draft / MODEL, origin.digest)
-        draft.rename(place)
+        try:
+            draft.rename(place)
+        except OSError:  # somebody who promotes it at the same moment was first: theirs is the same
+            shutil.rmtree(draft, ignore_errors=True)
+            if not place.exists():
+                raise
     artefacts.keep(target, place, origin.digest)
     return place
 

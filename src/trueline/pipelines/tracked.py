@@ -63,24 +63,23 @@ class Feeder:
 
     def work_one(self) -> bool:
         """Try one waiting intent, if any is due; whether to ask for the next at once."""
-        store, project = self._context.store, self._context.project.name
         if self._pausing():
             return False
-        mine = self._turn.held
-        with store.read() as tx:
-            intent = due(outbox.backlog(tx, project, KIND))
-            told = None if intent is None else self._value(tx, intent)
-        if intent is None or not self._my_turn():
+        mine, found = self._turn.held, self._next()
+        if found is None or not self._my_turn():
             return False
-        if not mine:
-            return True  # who had the turn until now may have told it since it was read
+        if not mine:  # who had the turn until now may have told it since it was read
+            found = self._next()
+            if found is None:
+                return False
+        intent, told = found
         try:
             if told is not None:
                 self._deliver(told)
         except Exception as problem:  # noqa: BLE001 whatever a store raises must not hold up what stands behind it
             self._failed(intent, problem)
             return not isinstance(problem, AWAY)
-        with store.begin() as tx:
+        with self._context.store.begin() as tx:
             self._turn.check(tx)
             outbox.done(tx, intent)
         self._said = ""
@@ -93,6 +92,12 @@ class Feeder:
         self._turn.release()
         if self._tracking is not None:
             self._tracking.close()
+
+    def _next(self) -> tuple[Intent, Told | None] | None:
+        """What is to be told next, and what it says now."""
+        with self._context.store.read() as tx:
+            intent = due(outbox.backlog(tx, self._context.project.name, KIND))
+            return None if intent is None else (intent, self._value(tx, intent))
 
     def _my_turn(self) -> bool:
         """Whether this worker is the one that tells: two at once could say a thing twice."""

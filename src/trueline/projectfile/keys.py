@@ -35,13 +35,13 @@ METRICS = {
 }
 
 LATER = {
-    "tune": "tuning",
+    "tune": "searches for parameters",
     "notify": "notifications",
     "kubernetes": "Kubernetes targets",
     "gates.slices": "slice gates",
     "gates.fairness": "fairness gates",
     "gates.latency": "latency gates",
-    "release.guards.slow": "the latency guard",
+    "release.guards.slow": "latency guards",
     "retrain.max_cost": "cost caps",
 }
 """Keys of the design that this version does not act on yet: refusing them is honest, ignoring them is not."""

@@ -90,13 +90,10 @@ def guard(token: str, *, name: str = "local", people: People | None = None) -> T
     return TokenGuard({checked(token): Principal(name)}, Sessions(token), people)
 
 
-def checked(token: str) -> str:
-    """A token long enough not to be guessed and fit for a header."""
+def checked(token: str, *, source: str = "a token", mend: str = "") -> str:
+    """A token long enough not to be guessed and fit for a header; `source` says where it stands, `mend` what to do."""
     if len(token) < _SHORTEST or not token.isascii() or not token.isprintable() or " " in token:
-        raise NotAuthenticated(
-            f"a token needs at least {_SHORTEST} printable characters without spaces; "
-            f"remove the token file to have a new one made, or set {VARIABLE}"
-        )
+        raise NotAuthenticated(f"{source} needs at least {_SHORTEST} printable characters without spaces{mend}")
     return token
 
 
@@ -104,9 +101,10 @@ def read(path: Path) -> str | None:
     """The token in force: the environment's, else the file's, else None."""
     given = os.environ.get(VARIABLE)
     if given:
-        return checked(given.strip())
+        return checked(given.strip(), source=f"the token in {VARIABLE}", mend="; correct it, or unset it")
     try:
-        return checked(path.read_text().strip())
+        mend = f"; remove that file to have a new one made, or set {VARIABLE}"
+        return checked(path.read_text().strip(), source=f"the token in {path}", mend=mend)
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as problem:

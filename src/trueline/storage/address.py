@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trueline.errors import InvalidProject
+from trueline.settings import shown
 
 _URL = re.compile(r"s3a?://(?P<bucket>[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?")
 
@@ -85,7 +86,7 @@ def parse(url: str, service: Service, key: str = "storage") -> Address:
     found = _URL.fullmatch(url)
     if found is None:
         raise InvalidProject(
-            f"{key} is {url}; expected s3://bucket/prefix, the bucket in lower-case letters and digits"
+            f"{key} is {shown(url)}; expected s3://bucket/prefix, the bucket in lower-case letters and digits"
         )
     return Address(found["bucket"], (found["prefix"] or "").strip("/"), service)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trueline.errors import InvalidProject
-from trueline.settings import StateFolder
+from trueline.settings import StateFolder, shown
 from trueline.storage.address import Patience, Service, is_s3, parse
 from trueline.storage.objects import Folder, Objects
 
@@ -73,6 +73,6 @@ def open_storage(
             address.polars_options(patience),
         )
     if "://" in url and not url.startswith("file://"):
-        raise InvalidProject(f"storage is {url}; expected s3://bucket/prefix or a folder")
+        raise InvalidProject(f"storage is {shown(url)}; expected s3://bucket/prefix or a folder")
     shared = Path(url.removeprefix("file://")).resolve()
     return Storage(str(shared / "tables"), Folder(shared))

@@ -70,10 +70,13 @@ def fetch_tree(objects: Objects, expected: str, folder: Path) -> None:
         raise NotFound(f"{objects.shown} has no model with digest {expected}; restore {prefix} there or train it again")
     draft = _draft(folder)
     shutil.rmtree(draft, ignore_errors=True)
-    for key in keys:
-        _fetch(objects, key, draft / key.removeprefix(f"{prefix}/"))
-    _check(draft, digest(draft), expected, f"{prefix} in {objects.shown}")
-    _into_place(draft, folder)
+    try:
+        for key in keys:
+            _fetch(objects, key, draft / key.removeprefix(f"{prefix}/"))
+        _check(draft, digest(draft), expected, f"{prefix} in {objects.shown}")
+        _into_place(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)  # while the storage is away, each try would leave one
 
 
 def keep_beside(objects: Objects, expected: str, path: Path) -> None:

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import NullPool
 
-from trueline.errors import Conflict, TruelineError, Unavailable
+from trueline.errors import Conflict, InvalidInput, TruelineError, Unavailable
 from trueline.store.database import Database
 
 BUSY_SECONDS = 15
@@ -44,6 +44,11 @@ def connect(path: Path) -> Database:
     def _begin(connection: Connection) -> None:
         reading = connection.get_execution_options().get(READING)
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    @event.listens_for(engine, "handle_error")
+    def _too_large(context: ExceptionContext) -> None:
+        if isinstance(context.original_exception, OverflowError):  # the driver's own, and no error of a database
+            raise InvalidInput("a number is larger than any that is counted here; correct it")
 
     return Database(
         engine=engine,

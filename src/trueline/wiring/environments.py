@@ -102,10 +102,10 @@ def step(targets: tuple[str, ...], source: str | None, destination: str | None) 
 
 
 @contextmanager
-def opened(project_file: Path, state: StateFolder, target: str) -> Iterator[Context]:
+def opened(project_file: Path, state: StateFolder, target: str, *, looking: bool = False) -> Iterator[Context]:
     """The state of a target, closed afterwards."""
     name = None if target == BASE and BASE not in load(project_file).targets else target
-    context = open_context(project_file, state.of(name).root, target=name, actor="command line")
+    context = open_context(project_file, state.of(name).root, target=name, actor="command line", looking=looking)
     try:
         yield context
     finally:
@@ -114,9 +114,9 @@ def opened(project_file: Path, state: StateFolder, target: str) -> Iterator[Cont
 
 @contextmanager
 def existing(project_file: Path, state: StateFolder, target: str) -> Iterator[Context]:
-    """The same for a target that must have been used already: looking makes nothing."""
+    """The same for a target that must have been used already, to look at: nothing is made or changed."""
     name = None if target == BASE else target
     if load(project_file, name).engines.database is None and not state.of(name).database.exists():
         raise NotFound(f"nothing has run in {target} yet ({state.of(name).root} has no database)")
-    with opened(project_file, state, target) as context:
+    with opened(project_file, state, target, looking=True) as context:
         yield context

@@ -12,7 +12,7 @@ from trueline.control.context import Context
 from trueline.domain.project import Project
 from trueline.errors import InvalidProject
 from trueline.projectfile import load
-from trueline.settings import StateFolder, resolve
+from trueline.settings import StateFolder, resolve, without_secrets
 from trueline.storage.places import open_storage
 from trueline.store import meta, tables, writes
 from trueline.store.engine import Store, Tx, open_store
@@ -20,6 +20,8 @@ from trueline.wiring.controllers import Controllers
 from trueline.wiring.services import LocalServices
 
 STATE = ".trueline"
+
+"""To the end of the line, for a password may have anything in it."""
 
 
 def open_context(
@@ -29,8 +31,11 @@ def open_context(
     target: str | None = None,
     replay: bool = False,
     actor: str = "control",
+    looking: bool = False,
 ) -> Context:
     """Open (or create) the state of a target beside a project file; `state` is that target's own folder.
+
+    Who is only `looking` does not put the project file in force.
 
     Raises:
         InvalidProject: the project file is missing or wrong, or names no such target.
@@ -44,7 +49,11 @@ def open_context(
     store = open_store(folder.database if database is None else resolve(database, "database", root), clock)
     if isinstance(clock, ReplayClock):
         clock.refresh(store)
-    _register(store, project, project_file.read_text(), actor)
+    if looking:
+        with store.read() as tx:
+            _only_of(tx, project)
+    else:
+        _register(store, project, project_file.read_text(), actor)
     return Context(project, root, folder, store, clock, actor, open_storage(storage_url(project, root), folder))
 
 
@@ -61,7 +70,11 @@ def storage_url(project: Project, root: Path) -> str | None:
 
 
 def _register(store: Store, project: Project, text: str, actor: str) -> None:
-    """Keep the project file's text with an event, so that each decision can be read beside the policy of its day."""
+    """Keep the project file's text with an event, so that each decision can be read beside the policy of its day.
+
+    Everybody who reads the log reads it: passwords of URLs are left out.
+    """
+    text = without_secrets(text)
     box, name = tables.projects, project.name
 
     def known(tx: Tx) -> bool:

@@ -43,6 +43,7 @@ from trueline.wiring.controllers import Controllers
 REPLAY_SECONDS = 600.0
 ENDED = (RunState.succeeded, RunState.failed, RunState.cancelled)
 ROLLBACK_SECONDS = 10.0
+MOST_DIGITS = 9  # of a version's number
 
 T = TypeVar("T")
 
@@ -268,8 +269,9 @@ class LocalServices:
 
     def why(self, ref: str) -> reasons.Why:
         with self._store.read() as tx:
-            if ref.isdigit() or (ref.startswith("v") and ref[1:].isdigit()):
-                number = int(ref.removeprefix("v"))
+            number_said = ref.removeprefix("v")
+            if number_said.isascii() and number_said.isdigit() and len(number_said) <= MOST_DIGITS:
+                number = int(number_said)
                 version = runs.version(tx, self._project, number)
                 found = tuple(reasons.of_version(tx, self._project, number))
                 return reasons.Why(ref, "version", f"version {number} comes from {version.run}", found)

@@ -50,6 +50,13 @@ def source(patient: Patient) -> Finding:
     missing = [name for name in (data.target, data.time, data.entity) if name is not None and name not in frame.columns]
     if missing:
         return bad(f"{data.source} has no column {', '.join(missing)}", f"it has {', '.join(frame.columns)}")
+    if data.time is not None and not frame[data.time].dtype.is_temporal():
+        shown = next(iter(frame[data.time].drop_nulls()), None)
+        return bad(f"the time column {data.time} holds no dates, but {shown!r}", "write them as 2026-01-31T08:00:00Z")
+    target = frame[data.target]
+    if not target.dtype.is_numeric() and (different := target.n_unique()) > 2:
+        seen = f"the target {data.target} is {target.dtype} with {different} different values"
+        return bad(seen, "a regression needs numbers, a classification two values")
     return good(f"{data.source}: {frame.height} rows, {frame.width} columns")
 
 
@@ -78,7 +85,8 @@ def backlog(patient: Patient) -> Finding:
     if not waiting:
         return good("nothing waits to be shipped")
     size = sum(segments.path_of(*one).stat().st_size for one in waiting if segments.path_of(*one).exists())
-    seen = f"{len(waiting)} journal segments wait, {size / 1024**2:.0f} MiB"
+    wait = "journal segment waits" if len(waiting) == 1 else "journal segments wait"
+    seen = f"{len(waiting)} {wait}, {size / 1024**2:.0f} MiB"
     if not servers.running(patient.folder):
         return doubtful(seen, "they are shipped as soon as `trueline up` runs again")
     if len(waiting) > MANY:

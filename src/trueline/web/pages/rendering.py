@@ -140,7 +140,9 @@ def plain(value: object) -> str:
         case datetime():
             text = when(value)
         case dict():
-            text = ", ".join(f"{name}: {plain(one)}" for name, one in value.items())
+            text = ", ".join(
+                f"{name}: {plain(one)}" for name, one in value.items() if one not in (None, "", [], (), {})
+            )
         case list() | tuple():
             text = ", ".join(plain(one) for one in value)
         case _:
