@@ -101,6 +101,13 @@ def test_why_follows_the_links(trueline):
     assert trueline("why", "nothing").code == 1
 
 
+@pytest.mark.usefixtures("unserved")
+def test_a_kind_of_which_nothing_happened_is_said_to_have_none(trueline):
+    said = trueline("events", "--kind", "releese")
+    assert (said.code, said.out) == (0, "")
+    assert "no event of kind 'releese'" in said.err
+
+
 def test_events_are_lines(trueline, unserved):
     trueline("run")
     said = trueline("events", "--kind", "run")

@@ -31,16 +31,19 @@ def events(session: Session, after: int, limit: int | None, kind: str | None, *,
       trueline events --kind release
       trueline events --follow --json
     """  # noqa: D301 the escape is click's mark for a paragraph that is not to be wrapped
-    left = limit
+    left, seen = limit, 0
     with session.client() as client:
         while left is None or left > 0:
             page = client.events(after=after, limit=min(left or 200, 200), kind=kind)
             for event in page.items:
                 show(session, event)
+            seen += len(page.items)
             after = page.next
             left = None if left is None else left - len(page.items)
             if not page.items:
                 if not follow:
+                    if kind is not None and not seen:
+                        session.out.say(f"no event of kind {kind!r}; `trueline events` shows what there is")
                     return
                 time.sleep(POLL_SECONDS)
 

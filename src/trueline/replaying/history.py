@@ -141,7 +141,7 @@ def _zoned(frame: pl.DataFrame, time: str) -> bool:
 
 def _aware(moment: Any) -> datetime:
     if not isinstance(moment, datetime):
-        raise InvalidData("the history has no rows with a time")
+        raise InvalidData("the history has no rows with a time in the span asked for; see --begin and --until")
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
