@@ -2,15 +2,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-MARKS ?=
+ARGS ?=
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-real lint bench clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/trueline demo $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(MARKS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not real and not soak" $(ARGS)
+
+test-real: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "real or soak" $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -10,6 +10,8 @@ import pytest
 from trueline.web.pages.overview import EVENTS
 from trueline.web.pages.story import kinds
 
+pytestmark = pytest.mark.real
+
 LIVE = "#live[data-state=on]"
 PATIENCE = 30.0
 

@@ -7,6 +7,8 @@ import time
 import pytest
 from crash_points import Counts, Enumeration, Story
 
+pytestmark = pytest.mark.real
+
 RUN = {"fit": None, "params": {}, "source": None, "release": True, "reason": "asked", "actor": "ada"}
 ASKED = {"reason": "asked", "actor": "ada"}
 STORIES = {

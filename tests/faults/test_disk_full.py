@@ -258,6 +258,8 @@ from trueline.errors import NotRecorded
 from trueline.journal.records import LabelRecord
 from trueline.journal.segments import Writer
 from trueline.journal import segments
+
+pytestmark = pytest.mark.real
 one = [LabelRecord("l", "p", 1.0, 1, 1, "test", None)]
 folder = Path(sys.argv[1])
 with Writer(folder) as writer:

@@ -11,6 +11,8 @@ import pytest
 from fault_scenes import scenes
 from schedules import explore
 
+pytestmark = pytest.mark.real
+
 SCHEDULES = 10_000
 
 

@@ -11,6 +11,7 @@ from mlflow_server import Line
 from real import need
 
 pytestmark = [
+    pytest.mark.real,
     pytest.mark.slow,
     pytest.mark.timeout(600),
     # MLflow 3.17 on SQLAlchemy 2.1

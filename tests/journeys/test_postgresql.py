@@ -10,7 +10,10 @@ import pytest
 from journey import MODEL, Desk
 
 # MLflow 3.17 on SQLAlchemy 2.1
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"),
+]
 
 DATABASE = "\ndatabase: env:DATABASE_URL\n"
 STUCK = """\

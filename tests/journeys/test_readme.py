@@ -24,6 +24,7 @@ BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 ANSWERED = "r0-660bc5746542e.1.0-1-0"
 
 pytestmark = [
+    pytest.mark.real,
     pytest.mark.slow,
     pytest.mark.timeout(400),
     # MLflow 3.17 on SQLAlchemy 2.1

@@ -31,6 +31,8 @@ import pathlib
 from sklearn.linear_model import LinearRegression
 from trueline import pipeline, step
 
+pytestmark = pytest.mark.real
+
 HERE = pathlib.Path(__file__).parent
 
 

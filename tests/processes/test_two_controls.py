@@ -24,6 +24,8 @@ from trueline.settings import StateFolder
 from trueline.store import leases, moves, rows, tables
 from trueline.store.engine import open_store
 
+pytestmark = pytest.mark.real
+
 log = logging.getLogger(__name__)  # pytest --log-cli-level=INFO shows how long it took
 
 TAKEOVER_SECONDS = 15.0

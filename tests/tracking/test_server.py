@@ -21,6 +21,7 @@ from trueline.tracking.mlflow_store import MlflowTracking
 from trueline.tracking.store import TrackedRun, TrackedVersion
 
 pytestmark = [
+    pytest.mark.real,
     pytest.mark.slow,
     pytest.mark.timeout(600),
     # MLflow 3.17 on SQLAlchemy 2.1
