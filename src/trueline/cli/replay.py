@@ -57,7 +57,7 @@ class Span(click.ParamType[timedelta]):
 
 @click.command
 @click.option(
-    "--begin", type=_DAY, default=None, help="The first day lived through; default after 30 % of the history."
+    "--begin", type=_DAY, default=None, help="The first day lived through; default after 30 % of what is replayed."
 )
 @click.option("--until", type=_DAY, default=None, help="Stop before this day.")
 @click.option("--tick", type=Span(), default="3h", show_default=True, help="Between two looks of the controllers.")
