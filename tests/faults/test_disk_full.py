@@ -32,6 +32,8 @@ from trueline.settings import StateFolder
 from trueline.shipping.ship import Shipper
 from trueline.store.engine import open_store
 
+pytestmark = pytest.mark.real
+
 ROWS = {"instances": [{"x": float(number), "n": number} for number in range(60)]}
 CYCLES = {"tmpfs": 120, "ext4": 80}
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
@@ -259,7 +261,6 @@ from trueline.journal.records import LabelRecord
 from trueline.journal.segments import Writer
 from trueline.journal import segments
 
-pytestmark = pytest.mark.real
 one = [LabelRecord("l", "p", 1.0, 1, 1, "test", None)]
 folder = Path(sys.argv[1])
 with Writer(folder) as writer:

@@ -24,14 +24,14 @@ train: pipeline.py:training
 retrain: {rehearse: off}
 """
 
+pytestmark = pytest.mark.real
+
 PIPELINE = """\
 import os
 import pathlib
 
 from sklearn.linear_model import LinearRegression
 from trueline import pipeline, step
-
-pytestmark = pytest.mark.real
 
 HERE = pathlib.Path(__file__).parent
 
