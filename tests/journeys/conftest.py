@@ -13,6 +13,9 @@ sys.path.append(str(Path(__file__).parent))  # tests are not a package, and impo
 
 from journey import Desk
 
+JOURNEYS = "TRUELINE_JOURNEYS"
+"""Set to `postgresql`, the journeys' projects keep their rows there."""
+
 FOREIGN = ("TRUELINE_URL", "TRUELINE_TOKEN", "TRUELINE_PROJECT", "TRUELINE_STATE", "FORCE_COLOR")
 
 
@@ -33,7 +36,8 @@ def new_desk(tmp_path_factory, request):
     desks: list[Desk] = []
 
     def make(name: str, *, seeded: bool = False) -> Desk:
-        desks.append(Desk(tmp_path_factory.mktemp(name)))
+        url = request.getfixturevalue("postgresql").fresh() if os.environ.get(JOURNEYS) == "postgresql" else None
+        desks.append(Desk(tmp_path_factory.mktemp(name), url))
         if seeded:
             state = desks[-1].state
             state.root.mkdir()

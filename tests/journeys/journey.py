@@ -100,8 +100,9 @@ def frame(*, rows: int = ROWS, seed: int = 1) -> pl.DataFrame:
 class Desk:
     """A folder with a project in it, and the command line."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str | None = None) -> None:
         self.folder = folder
+        self.database = database  # a URL that every project file made here names; None: SQLite in the state folder
         self.state = StateFolder(folder / ".trueline")
         self._servers: list[subprocess.Popen[str]] = []
 
@@ -115,6 +116,8 @@ class Desk:
                 code = main([str(argument) for argument in arguments])
         finally:
             signal.signal(signal.SIGTERM, terminated)
+        if arguments[0] == "init" and code == 0:
+            self._name_database()
         return Said(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
     def write(self, name: str, text: str) -> Path:
@@ -132,7 +135,13 @@ class Desk:
         facts = {"source": "data.csv", "target": "y", "time": "at", "entity": "id", **changes}
         lines = "".join(f"  {name}: {value}\n" for name, value in facts.items() if value)
         self.write("trueline.yaml", f"version: 1\nproject: desk\ndata:\n{lines}train: model.py:fit\n")
+        self._name_database()
         self.write("model.py", model)
+
+    def _name_database(self) -> None:
+        if self.database is not None:
+            path = self.folder / "trueline.yaml"
+            path.write_text(f"{path.read_text()}database: {self.database}\n")
 
     def up(self, *options: str) -> Up:
         command = [sys.executable, "-m", "trueline", "up", "--control-port", "0", "--serve-port", "0", "--json"]
