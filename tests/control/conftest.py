@@ -1,6 +1,10 @@
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).parent))  # tests are not a package, and importlib mode adds no paths
 
 from trueline.clock import ManualClock
 from trueline.control import runs

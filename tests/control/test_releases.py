@@ -3,40 +3,15 @@
 from datetime import timedelta
 
 import pytest
+from judging import judged
 
 from trueline.control import endpoints, events, gates, releases, runs
-from trueline.domain.gates import GATES, Gate, GateEvent, GateState
 from trueline.domain.releases import Release, ReleaseEvent, ReleaseState
 from trueline.domain.routes import Arm
 from trueline.domain.verdicts import Verdict
 from trueline.domain.versions import VersionState
 from trueline.errors import Conflict, NotAllowed
-from trueline.store import moves, outbox, rows, tables
-
-
-def judged(store, version, verdict, *, vouched=False):
-    with store.begin() as tx:
-        gate = gates.request(
-            tx,
-            "p",
-            version,
-            vouched_by={"process": "freshness", "wealth": 25.0} if vouched else None,
-            actor="ada",
-            reason="trained",
-        )
-        _, fence = moves.claim(
-            tx,
-            tables.gates,
-            GATES,
-            GateEvent.claim,
-            project="p",
-            waiting=GateState.pending,
-            busy=GateState.evaluating,
-            owner="w",
-            lease=timedelta(minutes=1),
-        )
-        gates.decide(tx, gate, fence, verdict=verdict, reason="because", evidence={}, actor="w")
-        return rows.get(tx, Gate, gate.id)
+from trueline.store import outbox, rows
 
 
 def newest_release(store):

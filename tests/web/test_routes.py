@@ -170,3 +170,14 @@ def test_readiness_says_why_not(ask, services):
     status, answer = ask("GET", "/readyz", token=None)
     assert (status, answer["detail"]) == (503, "the database is locked")
     assert ask("GET", "/livez", token=None)[0] == 200
+
+
+def test_only_those_who_are_named_approve_a_version(ask, services):
+    ask("POST", "/api/v1/runs", {})
+    services.work_until_idle()
+    assert ask("POST", "/api/v1/versions/1/approve", {"reason": "seen"})[0] == 409
+    services.approvers = ("ada",)
+    assert ask("POST", "/api/v1/versions/1/approve", {"reason": "seen"})[0] == 403
+    services.approvers = ("local",)
+    assert ask("POST", "/api/v1/versions/1/approve", {"reason": " "})[0] == 400
+    assert ask("POST", "/api/v1/versions/1/approve", {"reason": "seen"})[1]["state"] == "approved"

@@ -66,7 +66,6 @@ class Place:
             source=source,
             destination=destination,
             version=version,
-            release=True,
             actor="ada",
             reason="good",
         )
@@ -264,7 +263,6 @@ def test_with_a_shared_storage_a_version_goes_on_between_machines(tmp_path):
         source="dev",
         destination="staging",
         version=1,
-        release=True,
         actor="ada",
         reason="good",
     )

@@ -49,7 +49,6 @@ def to_target(session: Session, version: int | None, destination: str | None, re
         source=session.target,
         destination=destination,
         version=version,
-        release=True,
         actor=getpass.getuser(),
         reason=reason,
     )

@@ -60,7 +60,7 @@ def known(tx: Tx, project: str, digest: str) -> Run | None:
     )
 
 
-def request(tx: Tx, project: str, origin: Origin, *, release: bool, actor: str, reason: str) -> Run:
+def request(tx: Tx, project: str, origin: Origin, *, actor: str, reason: str) -> Run:
     """Queue the taking over of a version whose model is staged; the run is found again when asked twice."""
     there = known(tx, project, origin.digest)
     if there is not None:
@@ -73,7 +73,7 @@ def request(tx: Tx, project: str, origin: Origin, *, release: bool, actor: str, 
         params=dict(origin.params),
         window_from=origin.trained_from,
         cut_at=origin.trained_to,
-        release=release,
+        release=True,
         actor=actor,
         reason=f"version {origin.version} of {origin.target}: {reason}",
         key=key(origin.digest),

@@ -8,8 +8,9 @@ is that of two parts. The *source part* digests all source rows in their order (
 else as in the source). The *feedback part* is a sum over the feedback rows, to which a row is added, or from which it is
 taken, without reading the others (see `digests`).
 
-**Precedence.** Source rows replace source rows, and then feedback rows of an entity the source has now give way: the
-source is the later word. Feedback rows replace nothing.
+**Precedence.** Source rows replace source rows, and then feedback rows that the source has now give way: the source is the
+later word. Feedback rows replace nothing. It is the same row when entity and time are the same, or, where the contract
+has the entity unique, the entity alone; without either, rows are told apart by their prediction only.
 
 Columns of our own: `_origin`, `_prediction_id` (null in source rows), and `_row`, a source row's place, which `read` drops.
 """

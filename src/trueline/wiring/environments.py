@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from trueline.control import artefacts, endpoints, promotions
+from trueline.control import endpoints, promotions
 from trueline.control.context import Context
 from trueline.domain.promotions import BASE, following, path
 from trueline.domain.runs import Run
@@ -42,7 +42,6 @@ def promote(
     source: str | None,
     destination: str | None,
     version: int | None,
-    release: bool,
     actor: str,
     reason: str,
 ) -> Promotion:
@@ -67,11 +66,9 @@ def promote(
             with context.store.read() as tx:
                 known = promotions.known(tx, project, origin.digest)
             if known is None:
-                artefacts.bring(origin_side, origin_side.folder.run(origin.run), origin.digest)
-                staged = promoted.stage(origin_side, origin, context)
-                artefacts.keep(context, staged, origin.digest)  # for a worker on another machine
+                promoted.stage(origin_side, origin, context)
             with context.store.begin() as tx:
-                run: Run = promotions.request(tx, project, origin, release=release, actor=actor, reason=reason)
+                run: Run = promotions.request(tx, project, origin, actor=actor, reason=reason)
             ring(context.folder.sockets, "*")
     return Promotion(here, there, number, origin.digest, run.id, already=known is not None)
 

@@ -42,7 +42,6 @@ from trueline.wiring.controllers import Controllers
 
 REPLAY_SECONDS = 600.0
 ENDED = (RunState.succeeded, RunState.failed, RunState.cancelled)
-ROLLBACK_SECONDS = 10.0
 MOST_DIGITS = 9  # of a version's number
 
 T = TypeVar("T")
