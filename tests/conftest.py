@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,6 +18,16 @@ from real import need
 from trueline.clock import SystemClock
 from trueline.store.engine import open_store
 from trueline.tracking.mlflow_store import MlflowTracking
+
+CHROMIUM_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 settings.register_profile("trueline", deadline=None)  # a busy machine is not a defect
 settings.load_profile("trueline")
@@ -55,6 +66,20 @@ def database(request, tmp_path):
 def empty_database(request, tmp_path):
     """Where a database could be made that nobody has opened yet."""
     return tmp_path / "control.db" if request.param == "sqlite" else request.getfixturevalue("postgresql").fresh()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """One browser for all tests: Playwright runs one at a time in a process."""
+    need(importlib.util.find_spec("playwright"), "playwright (pip install playwright)")
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    need(program, "a browser (apt install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playing:
+        browser = playing.chromium.launch(executable_path=program, headless=True, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

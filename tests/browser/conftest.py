@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,19 +15,9 @@ sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "we
 
 from past import Past
 
-from real import need
 from trueline.cli.open import entrance
 from trueline.security import tokens
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 PATIENCE = 30.0
 
 
@@ -66,19 +54,6 @@ class Control:
     @property
     def entrance(self) -> str:
         return entrance(self.url, self.token)
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    need(importlib.util.find_spec("playwright"), "playwright (pip install playwright)")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    need(program, "a browser (apt install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playing:
-        browser = playing.chromium.launch(executable_path=program, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

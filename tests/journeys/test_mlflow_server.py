@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 
 import pytest
 
@@ -21,17 +20,6 @@ pytestmark = [
 ]
 
 PATIENCE_MS = 90_000  # its page loads megabytes
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 MODEL = """\
 import mlflow
@@ -118,19 +106,15 @@ def test_the_champion_loads_from_the_registry_and_predicts(mlflow, run):
     assert float(model.predict(frame).squeeze()) == pytest.approx(13.7, abs=0.5)
 
 
-def test_mlflows_own_page_shows_the_run_and_the_version(mlflow_server, desk, run):  # noqa: ARG001  what it shows is made by desk
-    need(CHROMIUM.exists() and importlib.util.find_spec("playwright") is not None, "chromium and playwright")
-    from playwright.sync_api import expect, sync_playwright
+def test_mlflows_own_page_shows_the_run_and_the_version(mlflow_server, desk, run, chromium):  # noqa: ARG001  what it shows is made by desk
+    from playwright.sync_api import expect
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        page = browser.new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
-        page.goto(f"{mlflow_server.url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
-        expect(page.get_by_text("run-1").first).to_be_visible()
-        expect(page.get_by_text("least squares").first).to_be_visible()
-        page.goto(f"{mlflow_server.url}/#/models/desk/versions/1")
-        expect(page.get_by_text("trueline.digest").first).to_be_visible()
-        expect(page.get_by_text("champion").first).to_be_visible()
-        browser.close()
+    page = chromium.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(f"{mlflow_server.url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
+    expect(page.get_by_text("run-1").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("least squares").first).to_be_visible(timeout=PATIENCE_MS)
+    page.goto(f"{mlflow_server.url}/#/models/desk/versions/1")
+    expect(page.get_by_text("trueline.digest").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("champion").first).to_be_visible(timeout=PATIENCE_MS)
+    page.close()
