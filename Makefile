@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test test-real lint bench clean
+.PHONY: demo test test-real clients lint bench clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/trueline demo $(ARGS)
@@ -14,6 +14,14 @@ test: $(VENV)/.dev
 
 test-real: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "real or soak" $(ARGS)
+
+# What other projects' clients need, in an environment of their own: tests marked real prove the protocols with them.
+clients: .venv-clients/.ready
+
+.venv-clients/.ready: tests/serving/clients.txt
+	@$(PYTHON) -m venv .venv-clients
+	@.venv-clients/bin/pip install --quiet --no-deps --requirement tests/serving/clients.txt
+	@touch $@
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -36,4 +44,4 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	@touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis

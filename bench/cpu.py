@@ -10,7 +10,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +45,46 @@ def of_command(command: Sequence[str], **options: Any) -> float:
 
 
 def of_tree(pid: int) -> float:
-    """CPU seconds so far of a running process and of its running children, to a hundredth."""
-    return sum(_of_process(one) for one in _tree(pid))
+    """CPU seconds so far of a running process and of all its children, also those that ended, to a hundredth."""
+    return sum(_of_process(one) for one in tree(pid))
+
+
+def memory_of_tree(pid: int) -> float:
+    """Resident MiB of a running process and its running children; what they map from the same files counts once."""
+    sizes = [_resident(one) for one in tree(pid)]
+    shared = ("RssFile", "RssShmem")
+    return (sum(one["RssAnon"] for one in sizes) + sum(max(one[kind] for one in sizes) for kind in shared)) / 1024
+
+
+def tree(pid: int) -> list[int]:
+    """A running process and all its running descendants."""
+    found = [pid]
+    try:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in (thread / "children").read_text().split():
+                found += tree(int(child))
+    except (FileNotFoundError, ProcessLookupError):  # it has just ended
+        pass
+    return found
 
 
 def _of_process(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * TICK
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return sum(map(int, fields[11:15])) * TICK  # its own, and that of the children it has waited for
 
 
-def _tree(pid: int) -> Iterator[int]:
-    yield pid
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        for child in (thread / "children").read_text().split():
-            yield from _tree(int(child))
+def _resident(pid: int) -> dict[str, int]:
+    """KiB by kind."""
+    sizes = {"RssAnon": 0, "RssFile": 0, "RssShmem": 0}
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            name, _, size = line.partition(":")
+            if name in sizes:
+                sizes[name] = int(size.split()[0])
+    return sizes
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 `load.send` runs it as a process of its own, on another core than the server, so that its cost is not the server's:
 `python bench/load.py PORT PATH CONNECTIONS SECONDS BODIES`, with one JSON body per line of the file BODIES. Prints
-`{"answered", "failed", "seconds"}`; failed are answers other than 200 and connections that ended. It ends early, in order,
-when its standard input ends.
+`{"answered", "failed", "seconds", "p50", "p99"}`, the last two in milliseconds; failed are answers other than 200 and
+connections that ended. It ends early, in order, when its standard input ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -33,11 +33,13 @@ class Sent:
     answered: int
     failed: int
     seconds: float
+    p50: float  # milliseconds
+    p99: float
 
 
 @dataclass
 class Tally:
-    answered: int = 0
+    taken: list[float] = field(default_factory=list)  # seconds, of each that was answered
     failed: int = 0
     stopping: bool = False
 
@@ -71,11 +73,16 @@ class Sender(asyncio.Protocol):
         self._requests = requests
         self._tally = tally
         self._received = b""
+        self._asked = 0.0
         self._transport: asyncio.Transport
         self.over = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._ask()
+
+    def _ask(self) -> None:
+        self._asked = time.perf_counter()
         self._transport.write(next(self._requests))
 
     def data_received(self, data: bytes) -> None:
@@ -85,13 +92,13 @@ class Sender(asyncio.Protocol):
             return
         self._received = b""
         if received.startswith(b"HTTP/1.1 200"):
-            self._tally.answered += 1
+            self._tally.taken.append(time.perf_counter() - self._asked)
         else:
             self._tally.failed += 1
         if self._tally.stopping:
             self._transport.close()
         else:
-            self._transport.write(next(self._requests))
+            self._ask()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None or not self._tally.stopping:
@@ -124,14 +131,17 @@ async def _send(port: int, path: str, connections: int, seconds: float, bodies: 
         await asyncio.wait_for(stopped.wait(), seconds)
     tally.stopping = True
     await asyncio.wait_for(asyncio.gather(*(sender.over for _, sender in made)), 10)
-    return Sent(tally.answered, tally.failed, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    taken = sorted(tally.taken)
+    p50, p99 = (taken[int(len(taken) * share)] * 1e3 if taken else 0.0 for share in (0.5, 0.99))
+    return Sent(len(taken), tally.failed, seconds, p50, p99)
 
 
 def main() -> int:
     port, path, connections, seconds, bodies = sys.argv[1:]
     lines = Path(bodies).read_bytes().splitlines()
     sent = uvloop.run(_send(int(port), path, int(connections), float(seconds), lines))
-    print(json.dumps({"answered": sent.answered, "failed": sent.failed, "seconds": sent.seconds}))
+    print(json.dumps(asdict(sent)))
     return 0
 
 

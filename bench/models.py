@@ -13,6 +13,7 @@ from typing import Any
 import joblib
 import numpy as np
 import polars as pl
+from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import (
@@ -78,6 +79,16 @@ ESTIMATORS: Mapping[str, tuple[str, list[str], Callable[[], Any]]] = {
 }
 
 
+ASKED = 256
+BOOSTING = "gradient boosting"
+SERVED: Mapping[str, Callable[[int], Any]] = {  # how many trees or iterations, for those that have them
+    # Without early stopping: all the iterations are there to be paid for.
+    BOOSTING: lambda size: HistGradientBoostingClassifier(max_iter=size, early_stopping=False, random_state=0),
+    "logistic regression": lambda _: LogisticRegression(),
+    "random forest": lambda size: RandomForestClassifier(n_estimators=size, random_state=0),
+}
+
+
 def rows(count: int = ROWS, *, seed: int = 5) -> pl.DataFrame:
     """Numbers, a word, and a target that depends on some of both."""
     draw = np.random.default_rng(seed)
@@ -123,38 +134,75 @@ def fitted(name: str, frame: pl.DataFrame) -> Fitted:
 
 
 @dataclass(frozen=True)
-class Boosting:
-    """What serving is measured with: gradient boosting, 100 iterations, 30 floats; packaged in the ways compared."""
+class Subject:
+    """A model that serving is measured with, of 30 floats; packaged, and as it is for those who serve it themselves."""
 
-    estimator: HistGradientBoostingClassifier
+    name: str
+    folder: Path
+    estimator: Any
     frame: pl.DataFrame
-    onnx: Packaged
-    pickled: Path  # for the server one writes by hand
+    target: pl.Series
+    packaged: Packaged
     bodies: Path  # one JSON row per line
+
+    @property
+    def rows(self) -> list[list[float]]:
+        """What is asked."""
+        return [list(row) for row in self.frame.head(ASKED).rows()]
+
+    @property
+    def probabilities(self) -> Any:
+        """What the model says to them."""
+        return self.estimator.predict_proba(self.frame.head(ASKED))[:, 1]
+
+    @property
+    def arrays(self) -> Path:
+        """The estimator fitted without column names, which is cheapest to ask with an array."""
+        return self._once("arrays.joblib", self.frame.to_numpy)
+
+    @property
+    def frames(self) -> Path:
+        """The estimator fitted with column names, for those who ask with a frame."""
+        return self._once("frames.joblib", lambda: self.frame)
+
+    def _once(self, name: str, known: Callable[[], Any]) -> Path:
+        path = self.folder / name
+        if not path.exists():
+            joblib.dump(clone(self.estimator).fit(known(), _classes(self.target)), path)
+        return path
 
     def again(self, folder: Path) -> Packaged:
         """The same model in another folder."""
-        shutil.copytree(self.onnx.folder, folder)
-        return replace(self.onnx, folder=folder)
+        shutil.copytree(self.packaged.folder, folder)
+        return replace(self.packaged, folder=folder)
 
-    def native(self, folder: Path) -> Packaged:
+    def native(self) -> Packaged:
         """The same model as the fitted estimator itself, which packaging takes when no converter holds parity."""
-        page = manifest.read(self.onnx.folder)
-        folder.mkdir()
-        trusted = native.write(self.estimator, folder / f"model.{manifest.SKOPS}")
-        manifest.write(folder, replace(page, kind=manifest.SKOPS, layout=native.PLAIN, trusted=trusted))
-        return replace(self.onnx, folder=folder, kind=manifest.SKOPS, digest=trees.digest(folder))
+        folder = self.folder / "native"
+        if not folder.exists():
+            page = manifest.read(self.packaged.folder)
+            folder.mkdir()
+            trusted = native.write(self.estimator, folder / f"model.{manifest.SKOPS}")
+            manifest.write(folder, replace(page, kind=manifest.SKOPS, layout=native.PLAIN, trusted=trusted))
+        return replace(self.packaged, folder=folder, kind=manifest.SKOPS, digest=trees.digest(folder))
 
 
-def boosting(folder: Path, *, quick: bool) -> Boosting:
+def subject(name: str, folder: Path, *, quick: bool) -> Subject:
+    """One of SERVED, fitted and packaged."""
+    folder.mkdir(parents=True, exist_ok=True)
     frame = rows(1_000 if quick else 10_000)
     numbers = frame.select(NAMES)
-    # Without early stopping: all the iterations are there to be paid for.
-    estimator = HistGradientBoostingClassifier(max_iter=5 if quick else 100, early_stopping=False, random_state=0)
-    estimator.fit(numbers, (frame["y"].to_numpy() > 1).astype(int))
-    packaged = Fitted(estimator, "classification", NAMES, pl.String).packaged(frame.head(1_000), folder / "onnx")
-    assert packaged.kind == manifest.ONNX, packaged.parity.tried
-    pickled, bodies = folder / "model.joblib", folder / "bodies.jsonl"
-    joblib.dump(estimator, pickled)
-    bodies.write_text("".join(json.dumps(row) + "\n" for row in numbers.head(256).to_dicts()))
-    return Boosting(estimator, numbers, packaged, pickled, bodies)
+    estimator = SERVED[name](5 if quick else 100).fit(numbers, _classes(frame["y"]))
+    packaged = Fitted(estimator, "classification", NAMES, pl.String).packaged(frame.head(1_000), folder / "packaged")
+    bodies = folder / "bodies.jsonl"
+    bodies.write_text("".join(json.dumps(row) + "\n" for row in numbers.head(ASKED).to_dicts()))
+    return Subject(name, folder, estimator, numbers, frame["y"], packaged, bodies)
+
+
+def boosting(folder: Path, *, quick: bool) -> Subject:
+    """What the targets of serving are set for."""
+    return subject(BOOSTING, folder, quick=quick)
+
+
+def _classes(known: pl.Series) -> Any:
+    return (known.to_numpy() > 1).astype(int)

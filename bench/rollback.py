@@ -18,7 +18,7 @@ from pathlib import Path
 import load
 import models
 from figures import Figure, tell
-from models import Boosting
+from models import Subject
 from servers import Server
 from trueline.clock import SystemClock
 from trueline.control import endpoints
@@ -48,7 +48,7 @@ def measure(*, quick: bool) -> Iterator[Figure]:
     yield Figure("rollback", claim, failed, "requests", target="0", holds=failed == 0 < answered)
 
 
-def rolled_back(root: Path, model: Boosting, *, times: int) -> tuple[list[float], int, int]:
+def rolled_back(root: Path, model: Subject, *, times: int) -> tuple[list[float], int, int]:
     """Wall seconds of each rollback, requests answered and failed meanwhile."""
     state = StateFolder(root).create()
     store = open_store(state.database, SystemClock())

@@ -81,6 +81,13 @@ class UnsupportedMedia(TruelineError):
     exit_code = 2
 
 
+class NotSupported(TruelineError):
+    """A part of a protocol that is not spoken here."""
+
+    status = 501
+    exit_code = 2
+
+
 class Overloaded(TruelineError):
     """The server cannot take more work now; try again later."""
 

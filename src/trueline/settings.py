@@ -60,6 +60,16 @@ class StateFolder:
         return self.root / "routes.json"
 
     @property
+    def catalogue(self) -> Path:
+        """The registered versions, for a model server that is asked to load one."""
+        return self.root / "models.json"
+
+    @property
+    def audits(self) -> Path:
+        """What somebody had a model server do, until control has made events of it."""
+        return self.root / "audits"
+
+    @property
     def tables(self) -> Path:
         return self.root / "tables"
 
@@ -98,6 +108,17 @@ class StateFolder:
         if not name.exists():
             name.write_text(f"r{secrets.token_hex(4)}\n")
         return name.read_text().strip()
+
+    def replicas(self, count: int, *, shared: bool) -> tuple[str, ...]:
+        """The names of the serving processes of this machine: r0, r1, …; behind its own name where machines share."""
+        first = self.replica(shared=shared)
+        base = "r{}" if first == REPLICA else f"{first}-{{}}"
+        return first, *(base.format(number) for number in range(1, count))
+
+    @property
+    def contained(self) -> Path:
+        """Versions that a serving process died of, by digest: they get a process of their own."""
+        return self.root / "contained"
 
     @property
     def sockets(self) -> Path:

@@ -12,7 +12,7 @@ import pytest
 BENCH = Path(__file__).parents[2] / "bench"
 KEYS = ["id", "claim", "value", "unit", "against", "ratio", "target", "holds"]
 CHEAP = ("log_metric", "store", "validate", "drift_cost", "parity")
-APART = {"run", "figures", "cpu", "load", "echo", "servers", "models"}
+APART = {"run", "figures", "scores", "cpu", "load", "wrk", "echo", "servers", "endpoints", "contest", "models"}
 """What is in the folder and measures nothing itself."""
 
 

@@ -9,9 +9,11 @@ import sys
 
 import pytest
 
+from trueline.cli.model_server import ModelServer, ServingLock, Wanted, cores, count, overridden
 from trueline.cli.up import children, choose
 from trueline.client import Client, servers
-from trueline.errors import Unavailable
+from trueline.domain.project import Serve
+from trueline.errors import Conflict, Unavailable
 from trueline.settings import StateFolder
 
 CONTROL = """
@@ -36,7 +38,9 @@ class Alive(http.server.BaseHTTPRequestHandler):
         self.end_headers()
     def log_message(self, *_): pass
 given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
-http.server.ThreadingHTTPServer((given["--host"], int(given["--port"])), Alive).serve_forever()
+server = http.server.ThreadingHTTPServer((given["--host"], int(given["--port"])), Alive)
+print('{"url": "http://%s:%s"}' % (given["--host"], given["--port"]), flush=True)
+server.serve_forever()
 """
 IDLE = "import time; time.sleep(600)"
 BROKEN = "import sys; sys.stderr.write('trueline.yaml, line 3: expected file.py:function\\n'); sys.exit(2)"
@@ -158,21 +162,72 @@ def test_a_state_folder_that_is_a_file_is_one_sentence(trueline, project, tmp_pa
     assert "cannot be written" in said.err
 
 
-def test_the_children_are_told_where_and_when():
-    specs = {spec.name: spec for spec in children("/s", "/p.yaml", "127.0.0.1", [1, 2], replay=True)}
+def model_server(tmp_path, *replicas, **given):
+    return ModelServer(StateFolder(tmp_path), Serve(), 2, replicas or ("r0",), group="g", **given)
+
+
+def test_the_children_are_told_where_and_when(tmp_path):
+    found = children(model_server(tmp_path, replay=True), "/p.yaml", ("127.0.0.1", 1))
+    specs = {spec.name: spec for spec in found}
     assert set(specs) == {"ship", "control", "serve", "worker"}
     assert all(spec.command[0] == sys.executable for spec in specs.values())
-    assert specs["serve"].command[-5:] == ("--host", "127.0.0.1", "--port", "2", "--replay")
-    assert "--replay" in specs["control"].command
+    assert specs["serve"].command[-7:] == ("--host", "127.0.0.1", "--port", "2", "--group", "g", "--replay")
+    assert specs["control"].command[-5:] == ("--host", "127.0.0.1", "--port", "1", "--replay")
     assert "--replay" in specs["worker"].command
     assert specs["ship"].wave > max(spec.wave for name, spec in specs.items() if name != "ship")
 
 
-def test_the_shipper_is_told_where_the_tables_are():
-    ports = [1, 2]
-    (ship, *others) = children("/s", "/p.yaml", "127.0.0.1", ports, storage="s3://bucket/p", replay=False)
+def test_the_shipper_is_told_where_the_tables_are(tmp_path):
+    found = children(model_server(tmp_path, storage="s3://bucket/p"), "/p.yaml", ("127.0.0.1", 1))
+    (ship, *others) = found
     assert ship.command[-2:] == ("--storage", "s3://bucket/p")
     assert not any("--storage" in other.command for other in others)
+
+
+def test_each_process_has_a_journal_of_its_own_and_all_are_shipped_also_of_those_that_are_no_more(tmp_path):
+    (tmp_path / "journal" / "r7").mkdir(parents=True)
+    server = model_server(tmp_path, "r0", "r1")
+    first, second = server.processes()
+    assert (first.name, second.name) == ("serve/r0", "serve/r1")
+    assert first.command[first.command.index("--group") + 1] == "g" == second.command[-1]
+    assert [one for one in server.shipper().command if one.startswith("r")] == ["r0", "r1", "r7"]
+
+
+def test_what_the_project_file_says_of_serving_reaches_the_processes(tmp_path):
+    serve = Serve(host="::1", sync=True, require_signature=True)
+    (only,) = ModelServer(StateFolder(tmp_path), serve, 2, ("r0",)).processes()
+    assert {"--sync", "--require-signature", "::1"} <= set(only.command)
+
+
+def test_the_command_line_wins_over_the_project_file():
+    serve = Serve(host="::1", port=1, processes=4)
+    assert overridden(serve, None, None, None) == serve
+    assert overridden(serve, "127.0.0.1", 0, Wanted(None)) == Serve("127.0.0.1", 0, None)
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "many", "257", "1.5"])
+def test_a_number_of_processes_that_is_none_is_one_sentence(trueline, project, wrong):
+    said = trueline("up", "--project", project, "--serve-processes", wrong)
+    assert said.code == 2
+    assert f"{wrong!r} is neither auto nor a number from 1 to 256" in said.err
+
+
+@pytest.mark.parametrize(("quota", "cores_of_four"), [("max 100000", 4), ("150000 100000", 2), ("10000 100000", 1)])
+def test_one_process_per_core_is_no_more_than_the_container_is_granted(tmp_path, monkeypatch, quota, cores_of_four):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    (tmp_path / "cpu.max").write_text(quota)
+    assert cores(tmp_path / "cpu.max") == cores_of_four
+    assert cores(tmp_path / "nothing") == 4
+    assert (count(None), count(3)) == (cores(), 3)
+
+
+def test_one_model_server_at_a_time_writes_the_journals_of_a_state_folder(tmp_path):
+    state = StateFolder(tmp_path / "state").create()
+    first = ServingLock(state)
+    with pytest.raises(Conflict, match=r"a model server runs on .* already"):
+        ServingLock(state)
+    first.release()
+    ServingLock(state).release()
 
 
 def test_a_foreign_address_is_one_sentence():
@@ -188,3 +243,6 @@ def test_machines_that_share_rows_or_tables_name_their_servers_apart(tmp_path):
     assert [state.replica(shared=False) for state in (one, other, grown)] == ["r0"] * 3
     assert one.replica(shared=True) == one.replica(shared=True) != other.replica(shared=True) != "r0"
     assert grown.replica(shared=True) == "r0"  # its journal goes by that name
+    assert one.replicas(3, shared=False) == ("r0", "r1", "r2")
+    name = other.replica(shared=True)
+    assert other.replicas(3, shared=True) == (name, f"{name}-1", f"{name}-2")

@@ -11,6 +11,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))  # tests are not a package, and importlib mode adds no paths
 sys.path.append(str(Path(__file__).parents[1] / "serving"))
+sys.path.append(str(Path(__file__).parents[1] / "shipping"))
 
 from fault_scenes import scenes
 from fault_world import World, effects

@@ -89,7 +89,7 @@ def test_event_time_is_taken_from_the_request_only_under_replay(serve):
         ({"x": None, "n": 1}, "input 'x': expected float64, got null at row 0"),
         ({"x": [1.0], "n": 1}, "input 'x': expected float64, got list at row 0"),
         ({"n": 1}, "input 'x': is missing"),
-        ({}, "input 'x': is missing"),
+        ({}, "inputs 'x', 'n': are missing"),
         ({"instances": [ROW, {"x": 1.0}]}, "input 'n': is missing at row 1"),
         ({"instances": [ROW, 3]}, "expected an object of columns at row 1"),
         ({"instances": []}, "'instances' has no rows; send at least one"),

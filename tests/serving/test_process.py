@@ -14,48 +14,17 @@ import sys
 import threading
 import time
 from collections import Counter
-from datetime import UTC, datetime
 
-import numpy as np
-import polars as pl
 import pytest
 from serving_world import eventually, table
 
 from trueline.domain import routes
-from trueline.domain.contracts import Column, Contract, Kind, Role
 from trueline.domain.routes import Arm, Route
 from trueline.journal import segments
 from trueline.journal.records import CrashRecord, LabelRecord, PredictionRecord, ShadowRecord
-from trueline.packaging import build
 from trueline.settings import StateFolder
 
-CONTRACT = Contract((Column("a", Kind.float32), Column("b", Kind.float32), Column("y", Kind.float32, role=Role.target)))
 ROW = {"a": 0.5, "b": -1.0}
-
-
-@pytest.fixture(scope="session")
-def packaged(tmp_path_factory):
-    """Two linear models as ONNX and one that only scikit-learn itself can run."""
-    from sklearn.kernel_ridge import KernelRidge
-    from sklearn.linear_model import LinearRegression
-
-    folder = tmp_path_factory.mktemp("models")
-    values = np.random.default_rng(1).normal(size=(60, 2)).astype(np.float32)
-    rows = pl.DataFrame({"a": values[:, 0], "b": values[:, 1]})
-    target = values @ np.array([2.0, 1.0])
-    made = {}
-    for version, estimator in ((1, LinearRegression()), (2, LinearRegression()), (3, KernelRidge())):
-        estimator.fit(rows, target * version)
-        made[version] = build.package(
-            estimator,
-            rows=rows,
-            contract=CONTRACT,
-            task="regression",
-            folder=folder / str(version),
-            created=datetime(2026, 1, 1, tzinfo=UTC),
-        )
-    assert [made[version].kind for version in (1, 2, 3)] == ["onnx", "onnx", "skops"]
-    return made
 
 
 class Process:

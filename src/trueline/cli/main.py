@@ -25,8 +25,11 @@ TERMINATED = 143
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("trueline.cli.init", "Write a project file for what lies here."),
     "up": ("trueline.cli.up", "Run everything: API, controllers, model server, worker."),
+    "serve": ("trueline.cli.serve", "Serve predictions: what is released here, or one packaged model."),
+    "stream": ("trueline.cli.stream", "Predict for messages of a Kafka topic, into another topic."),
     "open": ("trueline.cli.open", "Print a link to the pages of the running server."),
     "run": ("trueline.cli.run", "Train a candidate and follow it until its gate has decided."),
+    "predict": ("trueline.cli.predict", "Score the rows of a file with the model that serves."),
     "resume": ("trueline.cli.run", "Have a failed run go on from where it failed."),
     "logs": ("trueline.cli.logs", "What a run has printed, live while it runs."),
     "status": ("trueline.cli.status", "What serves, what moves, what is wrong."),

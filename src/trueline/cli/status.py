@@ -10,7 +10,7 @@ from trueline.cli.options import Session, with_session
 from trueline.cli.output import cell
 
 if TYPE_CHECKING:
-    from trueline.web.api.status import StatusView
+    from trueline.web.api.status import RecordingView, StatusView
 
 
 @click.command
@@ -51,10 +51,16 @@ def _facts(found: StatusView) -> list[tuple[str, object]]:
     if found.tracking and found.tracking.waiting:
         why = f": {found.tracking.error}" if found.tracking.error else ""
         facts.append(("tracking", f"{found.tracking.waiting} not told yet{why}"))
+    facts += [("journal", f"{one.replica}: {_recording(one)}") for one in found.recording]
     if found.hold:
         facts.append(("hold", "rolled back on the server itself; a release lifts it"))
     facts += [("incident", f"{i.id} ({i.state}, {i.advice}): {i.reason}") for i in found.incidents]
     return facts
+
+
+def _recording(one: RecordingView) -> str:
+    lost = f"{one.unrecorded} predictions went unrecorded since it started"
+    return "; ".join(said for said in (one.problem, one.shipping, one.unrecorded and lost) if said)
 
 
 def _lag(epoch: int, acknowledged: int) -> str:

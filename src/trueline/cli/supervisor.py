@@ -6,6 +6,9 @@ Children are started from this thread only, because on Linux the signal that end
 cannot drain anybody, and every process is built to be killed at any instant; what matters is that the ports are free
 for the next `up`.
 
+A child with a `check` is asked about a few times a second, for a process that hangs does not end by itself: what the
+check has to say is told, and the child is killed, which then is a death like any other.
+
 A child that ends is started again after a pause that doubles from 0.1 s to 5 s and is forgotten after 5 s of health.
 A child that ends *before everything was ready once* with an exit code that means wrong use (2), not reachable (6) or
 refused (7) will not get better by trying again: it ends the whole, with its last words.
@@ -34,6 +37,8 @@ LONGEST_PAUSE = 5.0
 HEALTHY_SECONDS = 5.0
 GRACE_SECONDS = 10.0
 PROBE_SECONDS = 0.05
+CHECK_SECONDS = 0.2
+ANNOUNCEMENT = '{"url"'
 READY_SECONDS = 90.0
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -41,11 +46,19 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """What to run. `wave`: at the end, children of a lower wave are stopped before those of a higher one."""
+    """What to run. `wave`: at the end, children of a lower wave are stopped before those of a higher one.
+
+    `announces`: it is ready when it has said so, in a line that begins with `{"url"`. `late`: it is not started before
+    everything else is ready. `check` tells in a sentence why a child is to be killed, None while all is well; it is
+    given when the child was started, on the clock of `time.monotonic`.
+    """
 
     name: str
     command: tuple[str, ...]
     wave: int = 0
+    announces: bool = False
+    late: bool = False
+    check: Callable[[float], str | None] | None = None
 
 
 @dataclass
@@ -79,10 +92,16 @@ class _Child:
     due: float | None = None  # when to start it (again)
     partial: bytes = b""
     last_words: str = ""
+    announced: bool = False
+    condemned: bool = False
 
     @property
     def alive(self) -> bool:
         return self.process is not None
+
+    @property
+    def ready(self) -> bool:
+        return self.spec.late or (self.alive and (self.announced or not self.spec.announces))
 
 
 class Listener(Protocol):
@@ -125,7 +144,8 @@ class Supervisor:
         try:
             start = time.monotonic()
             for child in self._children:
-                self._start(child)
+                if not child.spec.late:
+                    self._start(child)
             while not self._stops:
                 self._turn(self._pause())
                 if not self._was_ready:
@@ -147,6 +167,7 @@ class Supervisor:
                 key.data()
         now = time.monotonic()
         for child in self._children:
+            self._look_after(child)
             if child.process is not None and child.process.poll() is not None:
                 self._bury(child, now)
             if child.due is not None and child.due <= now and not self._stops:
@@ -155,13 +176,17 @@ class Supervisor:
     def _pause(self) -> float:
         now = time.monotonic()
         timers = [child.due - now for child in self._children if child.due is not None]
-        timers.append(1.0 if self._was_ready else PROBE_SECONDS)
+        checked = any(child.spec.check is not None for child in self._children)
+        timers.append(PROBE_SECONDS if not self._was_ready else CHECK_SECONDS if checked else 1.0)
         return max(0.0, min(timers))
 
     def _look_ready(self, start: float) -> None:
-        if all(child.alive for child in self._children) and self._probe():
+        if all(child.ready for child in self._children) and self._probe():
             self._was_ready = True
             self._listener.ready()
+            for child in self._children:
+                if child.spec.late:
+                    self._start(child)
         elif time.monotonic() - start > READY_SECONDS:
             silent = ", ".join(f"{c.spec.name}: {c.last_words}" for c in self._children if c.last_words)
             raise Unavailable(f"not everything was ready within {READY_SECONDS:.0f} s ({silent or 'nothing was said'})")
@@ -169,7 +194,7 @@ class Supervisor:
     # ---- one child -------------------------------------------------------------------------------------------------
 
     def _start(self, child: _Child) -> None:
-        child.due, child.partial = None, b""
+        child.due, child.partial, child.announced, child.condemned = None, b"", False, False
         child.process = subprocess.Popen(
             child.spec.command,
             stdin=subprocess.DEVNULL,
@@ -215,7 +240,18 @@ class Supervisor:
         text = line.decode(errors="replace").rstrip()
         if text:
             child.last_words = text
+            child.announced = child.announced or text.startswith(ANNOUNCEMENT)
             self._listener.line(child.spec.name, text)
+
+    def _look_after(self, child: _Child) -> None:
+        """Kill a child that hangs."""
+        if child.process is None or child.spec.check is None or child.condemned:
+            return
+        why = child.spec.check(child.started)
+        if why is not None:
+            self._listener.note(f"{child.spec.name}: {why}; killed")
+            child.condemned = True
+            child.process.kill()
 
     def _bury(self, child: _Child, now: float) -> None:
         process = child.process

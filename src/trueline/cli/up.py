@@ -6,41 +6,56 @@ import http.client
 import json
 import os
 import socket
-import sys
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 
 import click
 
+from trueline.cli.model_server import ModelServer, Processes, ServingLock, Wanted, count, overridden
 from trueline.cli.open import entrance
 from trueline.cli.options import Session, with_session
 from trueline.cli.supervisor import ChildSpec, Supervisor
 from trueline.client import servers
 from trueline.client.servers import Servers
+from trueline.domain.project import Serve
 from trueline.errors import Unavailable
 from trueline.security import tokens
-from trueline.settings import REPLICA
+from trueline.serving import ports
 
 CONTROL_PORT = 7077
-SERVE_PORT = 7078
+SERVE_PORT = Serve.port
 _PORT = click.IntRange(0, 65535)
+_REMEDY = "choose others with --control-port and --serve-port"
 
 
 @click.command
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--host", help=f"The address to listen on; default {Serve.host}, or serve.host for predictions.")
 @click.option("--control-port", type=_PORT, default=CONTROL_PORT, show_default=True, help="API; 0 takes a free one.")
-@click.option("--serve-port", type=_PORT, default=SERVE_PORT, show_default=True, help="Model server; 0 likewise.")
+@click.option("--serve-port", type=_PORT, help=f"Model server; default serve.port, which is {SERVE_PORT}.")
+@click.option(
+    "--serve-processes", type=Processes(), help="Processes of the model server, or auto; default serve.processes."
+)
 @click.option("--replay", is_flag=True, help="Event time is posted by a driver instead of read from the clock.")
 @with_session
-def up(session: Session, host: str, control_port: int, serve_port: int, *, replay: bool) -> None:
+def up(
+    session: Session,
+    host: str | None,
+    control_port: int,
+    serve_port: int | None,
+    serve_processes: Wanted | None,
+    *,
+    replay: bool,
+) -> None:
     """Run everything: API, controllers, model server, worker.
 
     Restarts what dies. Ends with Ctrl-C or SIGTERM after finishing what is under way. With --json one line on stdout
-    tells the addresses as soon as everything is ready.
+    tells the addresses as soon as everything is ready. The model server is one process unless more are asked for; a
+    replay always has one, for it is to be repeatable.
 
     \b
     Examples:
       trueline up
+      trueline up --serve-processes auto
       trueline up --control-port 0 --serve-port 0 --json
     """  # noqa: D301 the escape is click's mark for a paragraph that is not to be wrapped
     from trueline.projectfile import load
@@ -49,56 +64,45 @@ def up(session: Session, host: str, control_port: int, serve_port: int, *, repla
     project = session.need_project().absolute()
     state = session.state.create()
     lock = servers.FolderLock(state)
-    try:
+    with ExitStack() as held:
+        held.callback(lock.release)
+        held.callback(servers.withdraw, state)
+        held.callback(ServingLock(state).release)
         servers.withdraw(state)
         tokens.ensure(state.token)
-        ports = [choose(host, port) for port in (control_port, serve_port)]
-        addresses = Servers(url(host, ports[0]), url(host, ports[1]), os.getpid())
         read = load(project, session.target)
+        serve = overridden(read.serve, host, serve_port, serve_processes)
+        control_host = host or Serve.host
+        kept = held.enter_context(ports.reserve(serve.host, serve.port, remedy=_REMEDY))
+        port = int(kept.getsockname()[1])
+        control = choose(control_host, control_port)
+        addresses = Servers(url(control_host, control), url(serve.host, port), os.getpid())
         storage = storage_url(read, project.parent)
-        specs = children(
-            str(state.root.absolute()),
-            str(project),
-            host,
-            ports,
-            replica=state.replica(shared=storage is not None or read.engines.database is not None),
-            target=session.target,
-            storage=storage,
-            replay=replay,
+        shared = storage is not None or read.engines.database is not None
+        number = 1 if replay else count(serve.processes)
+        model_server = ModelServer(
+            state, serve, port, state.replicas(number, shared=shared), storage=storage, replay=replay
         )
+        specs = children(model_server, str(project), (control_host, control), target=session.target)
         announcer = _Announcer(session, addresses)
-        Supervisor(specs, announcer, probe=lambda: all_ready(host, ports)).run()
+        Supervisor(specs, announcer, probe=lambda: answers(addresses.control, "/readyz")).run()
         session.out.say("stopped")
-    finally:
-        servers.withdraw(state)
-        lock.release()
 
 
 def children(
-    state: str,
-    project: str,
-    host: str,
-    ports: list[int],
-    *,
-    replica: str = REPLICA,
-    target: str | None = None,
-    storage: str | None = None,
-    replay: bool,
+    model_server: ModelServer, project: str, control: tuple[str, int], *, target: str | None = None
 ) -> list[ChildSpec]:
     """The processes of one machine, in the order they start. The shipper ends last: it brings home what serve wrote."""
-
-    def module(name: str, *options: str) -> tuple[str, ...]:
-        return (sys.executable, "-m", f"trueline.{name}", "--state", state, *options)
-
-    ships_to = () if storage is None else ("--storage", storage)
-    replayed = ("--replay",) if replay else ()
     of = ("--project", project, *(("--target", target) if target else ()))
-    control, serve = (("--host", host, "--port", str(port)) for port in ports)
+    replayed = ("--replay",) if model_server.replay else ()
+    host, port = control
     return [
-        ChildSpec("ship", module("shipping", "--replica", replica, *ships_to), wave=1),
-        ChildSpec("control", module("processes.control", *of, *control, *replayed)),
-        ChildSpec("serve", module("serving", "--replica", replica, *serve, *replayed)),
-        ChildSpec("worker", module("processes.worker", *of, *replayed)),
+        model_server.shipper(),
+        ChildSpec(
+            "control", model_server.module("processes.control", *of, "--host", host, "--port", str(port), *replayed)
+        ),
+        *model_server.processes(),
+        ChildSpec("worker", model_server.module("processes.worker", *of, *replayed)),
     ]
 
 
@@ -142,8 +146,7 @@ def choose(host: str, port: int) -> int:
             probe.bind(address)
         except OSError as problem:
             raise Unavailable(
-                f"port {port} on {host} cannot be used ({problem.strerror}); stop what uses it, "
-                "or choose others with --control-port and --serve-port"
+                f"port {port} on {host} cannot be used ({problem.strerror}); stop what uses it, or {_REMEDY}"
             ) from problem
         return int(probe.getsockname()[1])
 
@@ -156,11 +159,6 @@ def url(host: str, port: int) -> str:
     """
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 read, not bound
     return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
-
-
-def all_ready(host: str, ports: list[int]) -> bool:
-    """Whether control takes work and serve lives (it has nothing to predict with before the first release)."""
-    return answers(url(host, ports[0]), "/readyz") and answers(url(host, ports[1]), "/livez")
 
 
 def answers(address: str, path: str) -> bool:

@@ -170,6 +170,30 @@ def import_hold(tx: Tx, project: str, table: RouteTable) -> None:
     )
 
 
+def knows_contained(tx: Tx, project: str, digest: str) -> bool:
+    """Whether it is known that this artefact runs in a process of its own."""
+    return meta.get(tx, _contained_key(project, digest)) is not None
+
+
+def import_contained(tx: Tx, project: str, version: int, digest: str, reason: str, replica: str) -> None:
+    """Take note, as an event, that a server keeps a version apart because one of its processes died of it."""
+    if knows_contained(tx, project, digest):
+        return
+    meta.put(tx, _contained_key(project, digest), reason)
+    tx.record(
+        "version.contain",
+        f"{project}/v{version}",
+        project=project,
+        actor="server",
+        reason=f"{reason}; the version runs in a process of its own on that machine from now on",
+        detail={"version": version, "digest": digest, "replica": replica},
+    )
+
+
+def _contained_key(project: str, digest: str) -> str:
+    return f"contained/{project}/{digest}"
+
+
 def hold_key(project: str) -> str:
     return f"hold/{project}"
 

@@ -80,6 +80,12 @@ def advise(tx: Tx, incident: Incident, *, advice: str, reason: str, cause: dict[
         )
 
 
+def restate(tx: Tx, incident: Incident, *, reason: str, cause: dict[str, Any]) -> None:
+    """Keep what an incident says current; it was told when it opened, and is not told again."""
+    box = tables.incidents
+    tx.execute(update(box).where(box.c.id == incident.id).values(reason=reason, cause=cause))
+
+
 def keep_cause(tx: Tx, incident: Incident, cause: dict[str, Any]) -> None:
     box = tables.incidents
     tx.execute(update(box).where(box.c.id == incident.id).values(cause=cause))

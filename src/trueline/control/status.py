@@ -52,6 +52,7 @@ class Status:
     last_event: int
     target: str | None = None
     tracking: TrackingBacklog | None = None
+    recording: tuple[Any, ...] = ()  # servers of this machine that cannot record, or could not before
 
 
 def take(tx: Tx, project: str, *, idle: bool, replaying: bool, freshness: Any, target: str | None = None) -> Status:

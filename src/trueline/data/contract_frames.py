@@ -80,6 +80,22 @@ def enforce(frame: pl.DataFrame, contract: Contract) -> Enforced:
     return Enforced(cast(frame, contract), warnings)
 
 
+def refused(frame: pl.DataFrame, contract: Contract) -> tuple[pl.Series, dict[str, int]]:
+    """Which rows break an error-level rule, and how many of the others leave what had been seen so far, per column."""
+    rules = list(_rules(frame, contract))
+    masks = _evaluate(frame, rules)
+    broken = pl.repeat(value=False, n=frame.height, dtype=pl.Boolean, eager=True)
+    doubted: dict[str, pl.Series] = {}
+    for number, rule in enumerate(rules):
+        mask = masks[str(number)]
+        if rule.level is Level.error:
+            broken = broken | mask
+        else:
+            doubted[rule.column] = mask
+    counts = {name: int((mask & ~broken).sum()) for name, mask in doubted.items()}
+    return broken, {name: count for name, count in counts.items() if count}
+
+
 def _sentence(frame: pl.DataFrame, contract: Contract, rule: Rule, broken: pl.Series) -> str:
     if rule.column not in contract:
         return f"column '{rule.column}' is not in the contract, which forbids unknown columns; add it there or drop it"

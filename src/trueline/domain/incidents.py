@@ -1,7 +1,9 @@
-"""An incident: the model is worse than promised, from the alert that opened it to the evidence that closed it.
+"""An incident: something is wrong with what is served, from the alert that opened it to what closed it.
 
-There are two kinds, because a season and a broken feed are two causes: the promise is not kept (*performance*), or an
-input is shown to be broken in a slice (*upstream*). At most one of a kind is open in a project.
+There are three kinds. A season and a broken feed are two causes of a model that is worse than promised: the promise is
+not kept (*performance*), or an input is shown to be broken in a slice (*upstream*). And predictions may be given that
+nobody can judge later, because they are not recorded or do not reach the tables (*journal*). At most one of a kind is
+open in a project.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ class IncidentState(StrEnum):
 class IncidentKind(StrEnum):
     performance = "performance"
     upstream = "upstream"
+    journal = "journal"
 
 
 class IncidentEvent(StrEnum):

@@ -100,6 +100,18 @@ class Retrain:
 
 
 @dataclass(frozen=True)
+class Serve:
+    """The model server: where it listens, and how many processes answer there."""
+
+    host: str = "127.0.0.1"
+    port: int = 7078
+    processes: int | None = 1  # None: one per core
+    sync: bool = False  # each batch is on the disk before it is answered
+    require_signature: bool = False
+    pickle: bool = True  # models that only Python can keep are loaded, each in a process of its own
+
+
+@dataclass(frozen=True)
 class Engines:
     """Where rows, runs and tables live. Raw text: a URL, or a reference that `settings.resolve` turns into one."""
 
@@ -120,6 +132,7 @@ class Project:
     release: ReleasePolicy = field(default_factory=ReleasePolicy)
     monitor: Monitor = field(default_factory=Monitor)
     retrain: Retrain = field(default_factory=Retrain)
+    serve: Serve = field(default_factory=Serve)
     engines: Engines = field(default_factory=Engines)
     target: str | None = None  # the environment whose overlay is in force
     targets: tuple[str, ...] = ()  # every environment the file names

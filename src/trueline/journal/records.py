@@ -37,7 +37,7 @@ class PredictionRecord(msgspec.Struct, frozen=True, array_like=True, gc=False, t
     queue_us: int
     exec_us: int
     rows: int
-    features: dict[str, list[Any]]
+    features: Any  # columns, {name: [value of each row]}; or written as rows, [{name: value}], and decoded as columns
     outputs: list[float] | None
     error: str | None
 
@@ -95,7 +95,12 @@ def encode(record: Record) -> bytes:
 
 def decode(payload: bytes | memoryview) -> Record:
     """The inverse of `encode`; raises msgspec.DecodeError for anything else."""
-    return _decoder.decode(payload)
+    record = _decoder.decode(payload)
+    if type(record) is PredictionRecord and type(record.features) is list:
+        rows = record.features
+        columns = {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+        msgspec.structs.force_setattr(record, "features", columns)
+    return record
 
 
 def prediction_id(request_id: str, row: int) -> str:

@@ -8,7 +8,11 @@ empty file, so the highest segment is always the open one, is never deleted, and
 A crash can tear only the tail of the highest segment; the next writer cuts it back to the last whole frame. A whole
 frame never disappears once it is in the file, not even when the rest of its batch did not fit on the disk, so a
 `Cursor` a reader has kept stays valid. A reader takes a torn tail of the highest segment as "not yet written"; in a
-sealed segment it is damage and says so.
+sealed segment it is damage and says so. A broken frame with a whole one behind it was not torn but damaged: a writer
+that finds one at its start cuts nothing off and seals the segment instead.
+
+Damage stops whoever reads, until a person puts a copy in the file's place or has it mended (`mend`): then the broken
+bytes become a *gap*, a header that says how many bytes to pass over, and everything else stays where it is.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 import msgspec
 
@@ -33,6 +37,8 @@ from trueline.journal import records
 from trueline.journal.records import Record
 
 HEADER = struct.Struct("<II")
+GAP = 1 << 31
+"""Of a header's length: what follows is not a record, and passed over. A record is far shorter than 2 GiB."""
 SEGMENT_BYTES = 16 * 1024 * 1024
 _LOCK_POLL = 0.02
 
@@ -82,6 +88,43 @@ def delete_through(folder: Path, number: int) -> list[int]:
     return gone
 
 
+@dataclass(frozen=True)
+class Mended:
+    """A segment that can be read again: what is left of it, what is not, and where it lies as it was."""
+
+    records: int
+    bytes_lost: int
+    copy: Path
+
+
+def mend(folder: Path, number: int) -> Mended | None:
+    """Have a damaged sealed segment read as what is whole in it; None when it is not damaged.
+
+    Records stay at their places, so cursors stay valid. The file as it was is kept beside it first.
+    """
+    path = path_of(folder, number)
+    data = path.read_bytes()
+    kept, gaps = 0, []
+    place = 0
+    while place < len(data):
+        payload, following = _frame_at(data, place)
+        if following == place:
+            following = _next_whole(data, place)
+            gaps.append((place, following))
+        elif payload is not None:
+            kept += 1
+        place = following
+    if not gaps:
+        return None
+    copy = _keep_copy(path, data)
+    with path.open("r+b") as file:
+        for start, end in gaps:
+            _write_gap(file, start, end, len(data))
+        file.flush()
+        os.fsync(file.fileno())
+    return Mended(kept, sum(end - start for start, end in gaps), copy)
+
+
 def seal(folder: Path) -> int:
     """Seal a journal that has no writer and return the highest sealed segment (0: none); Conflict when it has one."""
     with Writer(folder) as writer:
@@ -109,6 +152,9 @@ class Writer:
             self.segment = max(numbers(folder), default=1)
             self._file = _open(path_of(folder, self.segment))
             self._offset = _recover(self._file)
+            if self._offset < 0:  # whole records lie behind broken ones
+                self._offset = os.fstat(self._file).st_size
+                self.seal()
         except OSError as problem:
             raise Unavailable(f"the journal {folder} cannot be written: {problem.strerror or problem}") from problem
 
@@ -221,28 +267,93 @@ def _lock(folder: Path, wait: float) -> int:
 
 
 def _recover(descriptor: int, start: int = 0) -> int:
-    """Cut a torn tail off and return the length that is left; up to `start` the segment is known to be whole."""
+    """Cut a torn tail off and return the length that is left; up to `start` the segment is known to be whole.
+
+    -1 when that would cut off a whole record: what is broken before it was not torn but damaged.
+    """
     size = os.fstat(descriptor).st_size
     data = os.pread(descriptor, size - start, start) if size > start else b""
     end = 0
     for _, end in _frames(data, 0):  # noqa: B007  only the last one counts
         pass
     if start + end < size:
+        if _behind(data, end) is not None:
+            return -1
         os.ftruncate(descriptor, start + end)
     return start + end
 
 
 def _frames(data: bytes, start: int) -> Iterator[tuple[memoryview, int]]:
     """The whole frames from `start` as (payload, offset after it); stops at the first that is not."""
-    view = memoryview(data)
-    while start + HEADER.size <= len(data):
-        length, checksum = HEADER.unpack_from(data, start)
-        payload = view[start + HEADER.size : start + HEADER.size + length]
-        # an all-zero tail (a file grown by a file system after power loss) has length 0 and a matching crc
-        if length == 0 or len(payload) < length or zlib.crc32(payload) != checksum:
+    while True:
+        payload, end = _frame_at(data, start)
+        if end == start:
             return
-        start += HEADER.size + length
-        yield payload, start
+        if payload is not None:
+            yield payload, end
+        start = end
+
+
+def _frame_at(data: bytes, start: int) -> tuple[memoryview | None, int]:
+    """The payload there, None for a gap, and the offset after it: `start` itself when nothing whole is there."""
+    if start + HEADER.size > len(data):
+        return None, start
+    length, checksum = HEADER.unpack_from(data, start)
+    gap, length = length & GAP, length & ~GAP
+    payload = memoryview(data)[start + HEADER.size : start + HEADER.size + length]
+    if gap:
+        whole = len(payload) == length and checksum == ~length & 0xFFFFFFFF
+        return None, start + HEADER.size + length if whole else start
+    # an all-zero tail (a file grown by a file system after power loss) has length 0 and a matching crc
+    if length == 0 or len(payload) < length or zlib.crc32(payload) != checksum:
+        return None, start
+    return payload, start + HEADER.size + length
+
+
+def _behind(data: bytes, broken: int) -> int | None:
+    """Where the frame behind a broken one begins, if the broken one's length can be believed: a whole one is there.
+
+    Nothing is looked for inside of it: what a caller wrote into a text must not pass for a record of ours.
+    """
+    if broken + HEADER.size > len(data):
+        return None
+    length, _ = HEADER.unpack_from(data, broken)
+    place = broken + HEADER.size + (length & ~GAP)
+    return place if length and _frame_at(data, place)[1] > place else None
+
+
+def _next_whole(data: bytes, broken: int) -> int:
+    """Where the next whole frame begins, or the end."""
+    place = _behind(data, broken)
+    if place is not None:
+        return place
+    for candidate in range(broken + 1, len(data) - HEADER.size):
+        payload, _ = _frame_at(data, candidate)
+        if payload is not None:
+            with suppress(msgspec.DecodeError):
+                records.decode(payload)
+                return candidate
+    return len(data)
+
+
+def _write_gap(file: BinaryIO, start: int, end: int, size: int) -> None:
+    """Have the bytes passed over; too few for a header are the last ones, and go."""
+    length = end - start - HEADER.size
+    if length < 0 or end == size:
+        file.truncate(start)
+        return
+    file.seek(start)
+    file.write(HEADER.pack(GAP | length, ~length & 0xFFFFFFFF))
+
+
+def _keep_copy(path: Path, data: bytes) -> Path:
+    """The damaged file as it was, on the disk before anything of it is changed."""
+    copy = path.with_name(f"{path.name}.damaged")
+    with copy.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return copy
 
 
 def _read_segment(folder: Path, number: int, start: int, *, whole: bool) -> Iterator[tuple[Record, Cursor]]:
@@ -260,4 +371,8 @@ def _read_segment(folder: Path, number: int, start: int, *, whole: bool) -> Iter
             ) from problem
         yield record, Cursor(number, start + end)
     if whole and end != len(data):
-        raise InvalidData(f"{path} is damaged at byte {start + end} of {start + len(data)}; restore it from a copy")
+        command = f"python -m trueline.shipping --mend --state {folder.parent.parent} --replica {folder.name}"
+        raise InvalidData(
+            f"{path} is damaged at byte {start + end} of {start + len(data)}; put a copy of the file in its place, or keep "
+            f"what is whole in it and go on: {command}"
+        )

@@ -19,15 +19,27 @@ import polars as pl
 from trueline.domain import contracts
 from trueline.domain.contracts import Column, Contract, Kind
 from trueline.errors import PackagingFailed
-from trueline.packaging import edges, manifest, mlflow_layout, native, parity
+from trueline.packaging import (
+    boosters,
+    choice,
+    edges,
+    manifest,
+    mlflow_layout,
+    native,
+    parity,
+    python_model,
+    torch_model,
+    tree_models,
+)
+from trueline.packaging.choice import Candidate
 from trueline.packaging.convert import recipes
-from trueline.packaging.executors import Executor, load
-from trueline.packaging.manifest import ONNX, SKOPS, Manifest, Parity
+from trueline.packaging.feeds import MATRIX
+from trueline.packaging.manifest import ONNX, PYTHON, SKOPS, Manifest, Parity
 from trueline.packaging.native import CATEGORICAL, PLAIN
+from trueline.packaging.python_model import Code
 from trueline.packaging.signature import CLASSIFICATION, Signature
 from trueline.storage import trees
 
-SLOWEST_ROW = 1e-3  # seconds inside the serving process, where everybody else waits meanwhile
 HELD_OUT_ROWS = (
     5_000  # of the held-out rows, for the proof: enough to visit every leaf, cheap enough to do at each refit
 )
@@ -37,7 +49,7 @@ HELD_OUT_ROWS = (
 class Packaged:
     folder: Path
     digest: str
-    kind: str  # onnx | skops
+    kind: str  # of executor, as the manifest says
     parity: Parity
     signature: Signature
 
@@ -51,12 +63,18 @@ def package(
     folder: Path,
     created: datetime,
     meta: Mapping[str, Any] | None = None,
+    code: Code | None = None,
 ) -> Packaged:
-    """Package a fitted estimator; `rows` are held-out rows, `meta` JSON values to keep with the model."""
-    fitted = getattr(estimator, "best_estimator_", estimator)
+    """Package a fitted estimator; `rows` are held-out rows, `meta` JSON values to keep with the model.
+
+    `code` is the project's, for an object that only Python itself can keep; without it none is tried.
+    """
+    fitted = boosters.as_estimator(getattr(estimator, "best_estimator_", estimator))
     signature = signature_of(fitted, contract, task)
     held_out = _held_out(rows, signature)
     layout, predict = _native(fitted, signature, held_out)
+    if _foreign(fitted) and task == CLASSIFICATION:
+        python_model.check_probabilities(fitted, predict(parity.as_columns(held_out)))
     proof = parity.prepare(predict, task, held_out, edges.edge_rows(fitted, signature.inputs, held_out))
     draft = folder.with_name(f".{folder.name}.{os.getpid()}")
     base = Manifest(
@@ -67,7 +85,9 @@ def package(
         meta={"contract": contracts.to_dict(contract), **(meta or {})},
     )
     try:
-        chosen = _first_that_holds(fitted, base, proof, draft)
+        chosen = choice.fastest(
+            type(fitted).__name__, _candidates(fitted, base, code), base.parity, proof, predict, draft
+        )
         manifest.write(draft, chosen)
         mlflow_layout.write(draft, chosen, held_out, created)
         digest = trees.digest(draft)
@@ -83,13 +103,16 @@ def signature_of(estimator: Any, contract: Contract, task: str) -> Signature:
     """The contract's columns that the estimator was fitted on; a sentence for each way in which that cannot be told."""
     kind = type(estimator).__name__
     names = getattr(estimator, "feature_names_in_", None)
+    foreign = names is None
+    if foreign:
+        names = python_model.declared(estimator, contract)
     if names is None:
         raise PackagingFailed(
             f"the {kind} that fit returned does not know its columns (it has no feature_names_in_); "
             "either it is not fitted, or it was fitted on an array: fit it on a data frame, such as frame.select([...])"
         )
     inputs = tuple(_input(str(name), contract, kind) for name in names)
-    if task == CLASSIFICATION:
+    if task == CLASSIFICATION and not foreign:
         _check_classifier(estimator, kind)
     target = next((column.name for column in contract.columns if column.role is contracts.Role.target), "prediction")
     return Signature(inputs, target, task)
@@ -139,7 +162,10 @@ def _native(estimator: Any, signature: Signature, held_out: pl.DataFrame) -> tup
     problem: Exception | None = None
     few = parity.as_columns(held_out.head(16))
     for layout in (PLAIN, CATEGORICAL):
-        predict = native.predictor(estimator, signature, layout)
+        if _foreign(estimator):
+            predict = python_model.predictor(estimator, signature)
+        else:
+            predict = native.predictor(estimator, signature, layout)
         try:
             predict(few)
         except Exception as raised:  # noqa: BLE001  any estimator, any objection
@@ -152,51 +178,32 @@ def _native(estimator: Any, signature: Signature, held_out: pl.DataFrame) -> tup
     )
 
 
-def _first_that_holds(estimator: Any, base: Manifest, proof: parity.Proof, draft: Path) -> Manifest:
-    """Try the candidates in order; one that is right but slow is taken only if nothing after it is right."""
-    tried: list[str] = []
-    slow: _Candidate | None = None
-    candidates = _candidates(estimator, base)
-    while candidates or slow is not None:
-        last_resort = not candidates
-        candidate, slow = (candidates.pop(0), slow) if candidates else (slow, None)
-        assert candidate is not None  # noqa: S101  the loop's condition
-        try:
-            written, executor = candidate.build(draft)
-            worst = parity.check(proof, executor)
-            if not worst.holds:
-                tried.append(f"{candidate.name}: differs by {worst.difference:.2g} on {worst.where}")
-                continue
-            if executor.in_process and not last_resort and parity.row_seconds(proof, executor) > SLOWEST_ROW:
-                tried.append(f"{candidate.name}: right, but a row takes longer than {SLOWEST_ROW * 1e3:g} ms")
-                slow = slow or candidate
-                continue
-        except Exception as problem:  # noqa: BLE001  converters raise anything; it is told, and the next one tried
-            tried.append(f"{candidate.name}: {_first_line(problem)}")
-            continue
-        proven = replace(base.parity, worst=worst.difference, executor=candidate.name, tried=tuple(tried))
-        return replace(written, parity=proven)
-    raise PackagingFailed(
-        f"no executor reproduces the {type(estimator).__name__} within {parity.TOLERANCE:g}: {'; '.join(tried)}"
-    )
+def _foreign(estimator: Any) -> bool:
+    """Whether it is no estimator as scikit-learn's are, so that only its own code can say what it predicts."""
+    return getattr(estimator, "feature_names_in_", None) is None
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    name: str
-    manifest: Manifest
-    write: Callable[[Path, Manifest], Manifest]
+def _candidates(estimator: Any, base: Manifest, code: Code | None) -> list[Candidate]:
+    found = _estimators_own(estimator, base) if not _foreign(estimator) else []
+    if torch_model.is_module(estimator):
 
-    def build(self, draft: Path) -> tuple[Manifest, Executor]:
-        """Write the folder anew and load it as a server would: what is proved is what is served."""
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        written = self.write(draft / self.manifest.model_file, self.manifest)
-        manifest.write(draft, written)
-        return written, load(draft, None)
+        def exported(path: Path, chosen: Manifest) -> Manifest:
+            path.write_bytes(torch_model.export(estimator, len(base.signature.inputs)))
+            return chosen
+
+        onnx = replace(base, kind=ONNX, layout=MATRIX, precision="float32")
+        found.append(Candidate("ONNX, exported by PyTorch", onnx, exported))
+    if code is not None:
+
+        def pickled(path: Path, chosen: Manifest) -> Manifest:
+            return python_model.write(estimator, path, chosen, code)
+
+        layout = python_model.how_asked(estimator, base.signature.task)
+        found.append(Candidate("Python, in its own process", replace(base, kind=PYTHON, layout=layout), pickled))
+    return found
 
 
-def _candidates(estimator: Any, base: Manifest) -> list[_Candidate]:
+def _estimators_own(estimator: Any, base: Manifest) -> list[Candidate]:
     found = []
     for recipe in recipes(estimator, base.signature.inputs):
 
@@ -205,15 +212,13 @@ def _candidates(estimator: Any, base: Manifest) -> list[_Candidate]:
             return chosen
 
         chosen = replace(base, kind=ONNX, layout=recipe.layout, precision=recipe.precision)
-        found.append(_Candidate(recipe.name, chosen, onnx))
+        found.append(Candidate(recipe.name, chosen, onnx))
+    found += tree_models.candidates(estimator, base)
+    if isinstance(estimator, boosters.Bare):
+        return found
 
     def skops(path: Path, chosen: Manifest) -> Manifest:
         return replace(chosen, trusted=native.write(estimator, path))
 
-    found.append(_Candidate("native, skops", replace(base, kind=SKOPS), skops))
+    found.append(Candidate("native, skops", replace(base, kind=SKOPS), skops))
     return found
-
-
-def _first_line(problem: Exception) -> str:
-    text = str(problem).strip().splitlines()
-    return f"{type(problem).__name__}: {text[0][:200]}" if text else type(problem).__name__

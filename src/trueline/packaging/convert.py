@@ -15,11 +15,11 @@ from skl2onnx.common.shape_calculator import (
     calculate_linear_classifier_output_shapes,
     calculate_linear_regressor_output_shapes,
 )
-from sklearn.base import is_classifier
+from sklearn.base import ClassifierMixin, is_classifier
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from trueline.domain.contracts import Column, Kind
-from trueline.packaging import boosting, graph
+from trueline.packaging import boosters, boosting, graph
 from trueline.packaging.feeds import COLUMNS, MATRIX, MATRIX_INPUT, tensor_type
 
 
@@ -38,11 +38,13 @@ class Recipe:
 
 def recipes(estimator: Any, inputs: Sequence[Column]) -> Iterator[Recipe]:
     wide = any(column.kind is Kind.float64 for column in inputs)
-    if boosting.can_write(estimator):
+    if (trees := boosting.ensemble(estimator)) is not None:
         layout = boosting.layout_for(inputs)
-        for precision in ("float64",) if wide else ("float32", "float64"):
+        for precision in ("float32",) if trees.single else ("float64",) if wide else ("float32", "float64"):
             yield Recipe(layout, precision, _boosting(estimator, inputs, layout, precision))
         return
+    if boosters.library(estimator) is not None:
+        return  # several outputs, or trees that nodes cannot say
     layouts = (COLUMNS,) if _needs_columns(estimator, inputs) else (MATRIX,)
     for precision in ("float32", "float64"):
         for layout in layouts:
@@ -60,7 +62,7 @@ def _boosting(estimator: Any, inputs: Sequence[Column], layout: str, precision: 
 
 def _general(estimator: Any, inputs: Sequence[Column], layout: str, precision: str) -> Callable[[], bytes]:
     def write() -> bytes:
-        _register()
+        _register(estimator)
         options = {id(estimator): {"zipmap": False}} if is_classifier(estimator) else None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about versions and types; parity judges the result
@@ -95,21 +97,25 @@ def _types(inputs: Sequence[Column], layout: str, precision: str) -> list[tuple[
     return made
 
 
-@cache
-def _register() -> None:
-    """Put our converter of HistGradientBoosting in the place of skl2onnx's own, once per process."""
+def _register(estimator: Any) -> None:
+    """Put our converter of HistGradientBoosting in the place of skl2onnx's own, and beside it that of the boosters."""
     logging.getLogger("skl2onnx").setLevel(logging.ERROR)
-    pairs = (
-        (HistGradientBoostingRegressor, calculate_linear_regressor_output_shapes),
-        (HistGradientBoostingClassifier, calculate_linear_classifier_output_shapes),
+    _register_kind(HistGradientBoostingRegressor)
+    _register_kind(HistGradientBoostingClassifier)
+    for _, step in getattr(estimator, "steps", ()):
+        if boosters.library(step) is not None:
+            _register_kind(type(step))
+
+
+@cache
+def _register_kind(kind: Any) -> None:
+    options = {"zipmap": [True, False, "columns"], "nocl": [True, False], "raw_scores": [True, False]}
+    classifier = issubclass(kind, ClassifierMixin)
+    skl2onnx.update_registered_converter(
+        kind,
+        f"Trueline{kind.__name__}",
+        calculate_linear_classifier_output_shapes if classifier else calculate_linear_regressor_output_shapes,
+        boosting.convert,
+        overwrite=True,
+        options=options if classifier else None,
     )
-    for kind, shapes in pairs:
-        options = {"zipmap": [True, False, "columns"], "nocl": [True, False], "raw_scores": [True, False]}
-        skl2onnx.update_registered_converter(
-            kind,
-            f"Trueline{kind.__name__}",
-            shapes,
-            boosting.convert,
-            overwrite=True,
-            options=options if kind is HistGradientBoostingClassifier else None,
-        )

@@ -15,8 +15,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trueline.domain.contracts import Column, Kind
+from trueline.packaging import boosting
 from trueline.packaging.native import DTYPES
-from trueline.packaging.trees import floor_to_float32, numeric_thresholds
+from trueline.packaging.trees import floor_to_float32, sklearn_thresholds
 
 UNSEEN = "(a category never seen)"
 ROWS_PER_COLUMN = 1500
@@ -56,7 +57,8 @@ def edge_rows(estimator: Any, inputs: Sequence[Column], rows: pl.DataFrame) -> I
 def split_points(estimator: Any, names: Sequence[str]) -> Mapping[str, NDArray[np.float64]]:
     """Split thresholds by input column, as far as they can be read through the pipeline."""
     steps = [step for _, step in getattr(estimator, "steps", [])] or [estimator]
-    thresholds = numeric_thresholds(steps[-1])
+    trees = boosting.ensemble(steps[-1])
+    thresholds = sklearn_thresholds(steps[-1]) if trees is None else trees.thresholds()
     if not thresholds:
         return {}
     columns = _columns_of_features(steps, names)
@@ -111,7 +113,9 @@ def _beside(thresholds: NDArray[np.float64], kind: Kind) -> list[Any]:
     points = floor_to_float32(thresholds) if kind is Kind.float32 else thresholds
     points = points[np.isfinite(points)]
     infinity = points.dtype.type(np.inf)
-    return list(np.concatenate([np.nextafter(points, -infinity), points, np.nextafter(points, infinity)]).tolist())
+    with np.errstate(over="ignore"):  # LightGBM splits what is missing from what is not at the largest number
+        beside = np.concatenate([np.nextafter(points, -infinity), points, np.nextafter(points, infinity)])
+    return list(beside[np.isfinite(beside)].tolist())
 
 
 def _extremes(values: pl.Series, column: Column) -> list[Any]:

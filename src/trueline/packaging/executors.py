@@ -1,11 +1,12 @@
 """Load a packaged model and predict with it: the part of packaging that a serving process imports.
 
 `load` verifies the folder's digest before it opens the model. An ONNX model runs inside the serving process, on one
-thread; a native model is for a process of its own (`in_process` is false), where a hang or a crash costs it alone.
+thread; any other is for a process of its own (`in_process` is false), where a hang or a crash costs it alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from trueline.errors import PackagingFailed
 from trueline.packaging import manifest as manifests
-from trueline.packaging.feeds import Columns, feed
+from trueline.packaging import tree_executors
+from trueline.packaging.feeds import Columns, Rows, feed, row_feed
 from trueline.packaging.manifest import Manifest
 from trueline.packaging.signature import Signature
 from trueline.storage import trees
@@ -57,10 +59,16 @@ class OnnxExecutor:
             raise PackagingFailed(f"ONNX Runtime cannot load {folder / manifest.model_file}: {problem}") from problem
         self.signature = manifest.signature
         self._feed = feed(manifest.signature.inputs, manifest.layout, manifest.precision)
+        self._row_feed = row_feed(manifest.signature.inputs, manifest.layout, manifest.precision)
         self._outputs = [self._session.get_outputs()[0].name]
 
     def predict(self, columns: Columns) -> NDArray[np.float64]:
         values: NDArray[Any] = self._session.run(self._outputs, self._feed(columns))[0]
+        return values.reshape(-1).astype(np.float64)
+
+    def predict_rows(self, rows: Rows) -> NDArray[np.float64]:
+        """As `predict`, from rows of values in the order of the inputs."""
+        values: NDArray[Any] = self._session.run(self._outputs, self._row_feed(rows))[0]
         return values.reshape(-1).astype(np.float64)
 
 
@@ -81,6 +89,13 @@ class SkopsExecutor:
         return self._predict(columns)
 
 
+_TREES: Mapping[str, Callable[[Path, Manifest], Executor]] = {
+    manifests.TREELITE: tree_executors.TreeliteExecutor,
+    manifests.XGBOOST: tree_executors.XGBoostExecutor,
+    manifests.LIGHTGBM: tree_executors.LightGBMExecutor,
+}
+
+
 def load(folder: Path, digest: str | None) -> Executor:
     """The executor of a model folder, verified against the digest it was registered with (None: not verified)."""
     manifest = manifests.read(folder)
@@ -93,4 +108,10 @@ def load(folder: Path, digest: str | None) -> Executor:
         return OnnxExecutor(folder, manifest)
     if manifest.kind == manifests.SKOPS:
         return SkopsExecutor(folder, manifest)
+    if (made := _TREES.get(manifest.kind)) is not None:
+        return made(folder, manifest)
+    if manifest.kind == manifests.PYTHON:
+        from trueline.packaging.python_model import PythonExecutor  # noqa: PLC0415  as above
+
+        return PythonExecutor(folder, manifest, digest)
     raise PackagingFailed(f"{folder} needs an executor called {manifest.kind!r}, which this trueline does not have")

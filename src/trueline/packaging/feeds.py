@@ -6,6 +6,7 @@ of numbers only takes one matrix (one call); a model that also reads strings tak
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
@@ -22,6 +23,9 @@ NULL_TEXT = "\ue000"  # a null in a string tensor, which knows none: a private c
 
 Columns = Mapping[str, Sequence[Any]]
 Feed = Callable[[Columns], dict[str, NDArray[Any]]]
+Rows = Sequence[tuple[Any, ...]]
+"""Values in the order of the signature's inputs."""
+RowFeed = Callable[[Rows], dict[str, NDArray[Any]]]
 
 
 def tensor_type(column: Column, precision: str) -> type[Any]:
@@ -42,6 +46,29 @@ def feed(inputs: Sequence[Column], layout: str, precision: str) -> Feed:
     if layout == MATRIX:
         return _matrix([column.name for column in inputs], float_type(precision))
     return _tensors([(column.name, tensor_type(column, precision)) for column in inputs])
+
+
+def row_feed(inputs: Sequence[Column], layout: str, precision: str) -> RowFeed:
+    """As `feed`, from rows: what single-row requests are when they arrive."""
+    if layout == MATRIX:
+        return _matrix_of_rows(len(inputs), float_type(precision))
+    by_column = feed(inputs, layout, precision)
+    names = [column.name for column in inputs]
+    return lambda rows: by_column(dict(zip(names, zip(*rows, strict=True), strict=True)))
+
+
+def _matrix_of_rows(width: int, dtype: type[Any]) -> RowFeed:
+    """One matrix. Packing a row as C floats takes half the time of NumPy's own look at each value; a null it refuses."""
+    pack = struct.Struct(f"={width}{'d' if dtype is np.float64 else 'f'}").pack
+
+    def build(rows: Rows) -> dict[str, NDArray[Any]]:
+        try:
+            packed = b"".join([pack(*row) for row in rows])
+        except (struct.error, OverflowError):  # a null, or beyond float32
+            return {MATRIX_INPUT: np.array(rows, dtype)}
+        return {MATRIX_INPUT: np.frombuffer(packed, dtype).reshape(len(rows), width)}
+
+    return build
 
 
 def _matrix(names: Sequence[str], dtype: type[Any]) -> Feed:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from trueline.domain.contracts import UnknownColumns
 from trueline.errors import NotFound, PackagingFailed
 from trueline.packaging import signature as signatures
 from trueline.packaging.signature import Signature
@@ -16,6 +17,25 @@ NAME = "trueline.json"
 FORMAT = 1
 ONNX = "onnx"
 SKOPS = "skops"
+TREELITE = "treelite"
+XGBOOST = "xgboost"
+LIGHTGBM = "lightgbm"
+PYTHON = "python"
+FILES = {
+    PYTHON: "model.pkl",
+    XGBOOST: "model.ubj",
+    LIGHTGBM: "model.txt",
+}  # where the library's own ending is not our name of the kind
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Microseconds per row: one row alone, and each row of a batch of 32; of the executor and of the fitted estimator."""
+
+    row_us: float
+    batch_row_us: float
+    native_row_us: float
+    native_batch_row_us: float
 
 
 @dataclass(frozen=True)
@@ -24,6 +44,9 @@ class Parity:
 
     `worst` is the largest difference found: absolute on probabilities, relative on values. `tried` has a sentence
     for each executor that was not taken, `skipped` one for each kind of edge row the estimator itself refuses.
+
+    The speed is of the moment, so it is told to whoever registers the version and stays out of the folder: equal models
+    make equal folders, whatever else the machine was doing.
     """
 
     worst: float
@@ -32,11 +55,12 @@ class Parity:
     executor: str
     tried: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    speed: Speed | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    kind: str  # onnx | skops
+    kind: str  # onnx | skops | treelite | xgboost | lightgbm | python
     signature: Signature
     parity: Parity
     layout: str  # how columns become the model's input: matrix | columns (ONNX), plain | categorical (native)
@@ -46,7 +70,7 @@ class Manifest:
 
     @property
     def model_file(self) -> str:
-        return f"model.{self.kind}"
+        return FILES.get(self.kind, f"model.{self.kind}")
 
 
 def write(folder: Path, manifest: Manifest) -> None:
@@ -56,7 +80,7 @@ def write(folder: Path, manifest: Manifest) -> None:
         "layout": manifest.layout,
         "precision": manifest.precision,
         "signature": signatures.encode(manifest.signature),
-        "parity": asdict(manifest.parity),
+        "parity": {name: value for name, value in asdict(manifest.parity).items() if name != "speed"},
         "trusted": list(manifest.trusted),
         "meta": dict(manifest.meta),
     }
@@ -79,10 +103,18 @@ def read(folder: Path) -> Manifest:
     parity = fields["parity"]
     return Manifest(
         kind=fields["kind"],
-        signature=signatures.decode(fields["signature"]),
+        signature=replace(signatures.decode(fields["signature"]), allowed=_allowed(fields["meta"])),
         parity=Parity(**{**parity, "tried": tuple(parity["tried"]), "skipped": tuple(parity["skipped"])}),
         layout=fields["layout"],
         precision=fields["precision"],
         trusted=tuple(fields["trusted"]),
         meta=fields["meta"],
     )
+
+
+def _allowed(meta: Mapping[str, Any]) -> frozenset[str] | None:
+    """The columns of the contract the model was made under, when that forbids all others."""
+    contract = meta.get("contract") or {}
+    if contract.get("unknown_columns") != UnknownColumns.forbid:
+        return None
+    return frozenset(column["name"] for column in contract["columns"])

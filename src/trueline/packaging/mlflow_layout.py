@@ -20,8 +20,10 @@ import polars as pl
 import yaml
 
 from trueline.domain.contracts import Column, Kind
+from trueline.packaging import python_model
 from trueline.packaging.graph import OUTPUT
-from trueline.packaging.manifest import ONNX, Manifest
+from trueline.packaging.manifest import ONNX, PYTHON, Manifest
+from trueline.packaging.python_environment import LOCK
 from trueline.packaging.signature import CLASSIFICATION
 
 TYPES = {
@@ -31,12 +33,18 @@ TYPES = {
     Kind.string: "string",
     Kind.boolean: "boolean",
 }
-PACKAGES = {ONNX: ("onnx", "onnxruntime", "numpy"), "skops": ("scikit-learn", "skops", "numpy")}
+PACKAGES = {
+    ONNX: ("onnx", "onnxruntime", "numpy"),
+    "skops": ("scikit-learn", "skops", "numpy"),
+    PYTHON: (),  # its lock says what it needs
+}
 
 
 def write(folder: Path, manifest: Manifest, rows: pl.DataFrame, created: datetime) -> None:
     """Add MLmodel, the environment files and an input example to a folder that has the model file."""
     requirements = [f"{name}=={_version(name)}" for name in PACKAGES[manifest.kind]]
+    if manifest.kind == PYTHON:
+        requirements = [line for line in (folder / LOCK).read_text().splitlines() if not line.startswith("#")]
     if mlflow := _version("mlflow-skinny"):
         requirements.insert(0, f"mlflow=={mlflow}")
     (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in requirements))
@@ -55,7 +63,7 @@ def write(folder: Path, manifest: Manifest, rows: pl.DataFrame, created: datetim
 def _mlmodel(folder: Path, manifest: Manifest, created: datetime, mlflow: str | None) -> dict[str, Any]:
     content = (folder / manifest.model_file).read_bytes()
     identity = hashlib.sha256(content).digest()[:16]
-    flavour = _onnx_flavour(manifest) if manifest.kind == ONNX else _sklearn_flavour(manifest)
+    flavour = _flavour(manifest)
     environment = {"conda": "conda.yaml", "virtualenv": "python_env.yaml"}
     python = {"env": environment, "python_version": platform.python_version(), "model_path": manifest.model_file}
     return {
@@ -79,6 +87,13 @@ def _mlmodel(folder: Path, manifest: Manifest, created: datetime, mlflow: str | 
         "utc_time_created": created.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f"),
         "metadata": {"trueline": dict(manifest.meta)},
     }
+
+
+def _flavour(manifest: Manifest) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    if manifest.kind == PYTHON:
+        loader, detail = python_model.flavour(manifest)
+        return loader, "trueline", dict(detail)
+    return _onnx_flavour(manifest) if manifest.kind == ONNX else _sklearn_flavour(manifest)
 
 
 def _onnx_flavour(manifest: Manifest) -> tuple[dict[str, Any], str, dict[str, Any]]:

@@ -7,6 +7,7 @@ recorded when it is packaged, and must come from a numerical library, both then 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from trueline.domain.contracts import Column, Kind
 from trueline.errors import PackagingFailed
+from trueline.packaging import boosters
 from trueline.packaging.feeds import Columns
 from trueline.packaging.signature import CLASSIFICATION, Signature
 
@@ -36,11 +38,40 @@ DTYPES: dict[Kind, Any] = {
 
 def predictor(estimator: Any, signature: Signature, layout: str) -> Callable[[Columns], NDArray[np.float64]]:
     """The estimator's prediction as a function of columns, in the layout it was fitted with."""
+    if boosters.library(estimator) == boosters.LIGHTGBM and _has_words(signature):
+        return _of_pandas(estimator, signature, layout)
     dtypes = {column.name: dtype(column, layout) for column in signature.inputs}
     classify = signature.task == CLASSIFICATION
 
     def predict(columns: Columns) -> NDArray[np.float64]:
         frame = pl.DataFrame({name: pl.Series(name, columns[name], dtype=kind) for name, kind in dtypes.items()})
+        values = np.asarray(estimator.predict_proba(frame)[:, 1] if classify else estimator.predict(frame))
+        return values.reshape(len(frame)).astype(np.float64)
+
+    return predict
+
+
+def _has_words(signature: Signature) -> bool:
+    return any(column.kind is Kind.string for column in signature.inputs)
+
+
+def _of_pandas(estimator: Any, signature: Signature, layout: str) -> Callable[[Columns], NDArray[np.float64]]:
+    """LightGBM with categories: it knows them only from pandas, and ends the process when Polars brings some."""
+    if layout != CATEGORICAL:
+        raise PackagingFailed("LightGBM takes words only as pandas categories")
+    pd = import_module("pandas")  # only for those who fitted on it
+    classify = signature.task == CLASSIFICATION
+    words = {column.name for column in signature.inputs if column.kind is Kind.string}
+
+    def predict(columns: Columns) -> NDArray[np.float64]:
+        frame = pd.DataFrame(
+            {
+                name: pd.Categorical(list(columns[name]))
+                if name in words
+                else np.array(columns[name], dtype=np.float64)
+                for name in signature.names
+            }
+        )
         values = np.asarray(estimator.predict_proba(frame)[:, 1] if classify else estimator.predict(frame))
         return values.reshape(len(frame)).astype(np.float64)
 

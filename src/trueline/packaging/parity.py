@@ -6,7 +6,6 @@ the typical size of the estimator's held-out predictions (a float32 sum cannot b
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -88,18 +87,6 @@ def check(proof: Proof, executor: Executor) -> Worst:
         if (largest := float(gap.max(initial=0.0))) > worst.difference:
             worst = Worst(largest, about)
     return worst
-
-
-def row_seconds(proof: Proof, executor: Executor) -> float:
-    """How long one row takes at best."""
-    (_, columns, _) = proof.groups[0]
-    row = {name: values[:1] for name, values in columns.items()}
-    best = float("inf")
-    for _ in range(3):
-        started = time.perf_counter()
-        executor.predict(row)
-        best = min(best, time.perf_counter() - started)
-    return best
 
 
 def as_columns(frame: pl.DataFrame) -> dict[str, Any]:

@@ -14,11 +14,16 @@ CLASSIFICATION = "classification"
 
 @dataclass(frozen=True)
 class Signature:
-    """Inputs are in the estimator's own order; the output is a value, or the probability of the positive class."""
+    """Inputs are in the estimator's own order; the output is a value, or the probability of the positive class.
+
+    `allowed` are the names that a request may bring, inputs and others; None when any may come along. It is not
+    encoded here: the contract, which says it, is kept beside the signature.
+    """
 
     inputs: tuple[Column, ...]
     output: str
     task: str
+    allowed: frozenset[str] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
-"""HistGradientBoosting written as an ONNX tree ensemble, exactly.
+"""Tree ensembles as one table of nodes, whoever grew them, and HistGradientBoosting read into it.
 
-skl2onnx converts these estimators, but rounds split thresholds to the nearest float32 (so a row on a threshold may
-change sides), loses where missing values go, and knows no categories. Here:
+The table becomes ONNX's tree ensemble, exactly. skl2onnx converts HistGradientBoosting too, but rounds split thresholds
+to the nearest float32 (so a row on a threshold may change sides), loses where missing values go, and knows no
+categories. Here:
 
 - a float32 value x is <= the float64 threshold t exactly when it is <= the largest float32 that is <= t, so thresholds
   are *floored*; float64 columns keep float64 thresholds in tensors;
@@ -12,6 +13,7 @@ change sides), loses where missing values go, and knows no categories. Here:
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,8 +36,8 @@ def floor_to_float32(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 @dataclass
-class _Nodes:
-    """The node table of the whole ensemble, as parallel lists."""
+class Nodes:
+    """The node table of the whole ensemble, as parallel lists with an entry for each tree."""
 
     tree: list[NDArray[Any]] = field(default_factory=list)
     feature: list[NDArray[Any]] = field(default_factory=list)
@@ -49,16 +51,49 @@ class _Nodes:
     weight: list[NDArray[np.float64]] = field(default_factory=list)
 
 
-def ensemble_attributes(estimator: Any, precision: str) -> dict[str, Any]:
-    """The attributes of a TreeEnsembleRegressor that gives the raw prediction, for a one-output estimator."""
-    nodes = _Nodes()
-    for number, (predictor,) in enumerate(estimator._predictors):  # noqa: SLF001  scikit-learn offers no public view
+@dataclass(frozen=True)
+class Ensemble:
+    """What a fitted tree model with one output computes: link(scale * (base + the leaves' sum))."""
+
+    nodes: Nodes
+    base: float
+    link: str | None  # the ONNX operator of it
+    scale: float = 1.0
+    single: bool = False  # its own library casts rows to float32 before it compares them
+    categories: Mapping[int, Sequence[Any]] = field(default_factory=dict)  # by feature, in the order of their codes
+
+    def thresholds(self) -> dict[int, NDArray[np.float64]]:
+        """Every numeric split threshold, by feature index."""
+        modes = np.array([mode for modes in self.nodes.mode for mode in modes])
+        numeric = np.isin(modes, ("BRANCH_LEQ", "BRANCH_LT"))
+        return _by_feature(np.concatenate(self.nodes.feature)[numeric], np.concatenate(self.nodes.threshold)[numeric])
+
+
+LINKS = {"IdentityLink": None, "LogLink": "Exp", "LogitLink": "Sigmoid"}
+
+
+def hist_gradient_boosting(estimator: Any) -> Ensemble | None:
+    """The ensemble of a HistGradientBoosting estimator with one output and a known link, else None."""
+    if type(estimator).__name__ not in ("HistGradientBoostingRegressor", "HistGradientBoostingClassifier"):
+        return None
+    link = type(estimator._loss.link).__name__  # noqa: SLF001  scikit-learn offers no public view
+    if estimator.n_trees_per_iteration_ != 1 or link not in LINKS:
+        return None
+    nodes = Nodes()
+    for number, (predictor,) in enumerate(estimator._predictors):  # noqa: SLF001
         _add_tree(nodes, number, predictor)
+    base = float(np.asarray(estimator._baseline_prediction).reshape(-1)[0])  # noqa: SLF001
+    return Ensemble(nodes, base, LINKS[link])
+
+
+def attributes(ensemble: Ensemble, precision: str) -> dict[str, Any]:
+    """The attributes of a TreeEnsembleRegressor that gives the ensemble's sum, before scale and link."""
+    nodes = ensemble.nodes
     thresholds = np.concatenate(nodes.threshold)
     weights = np.concatenate(nodes.weight)
-    base = np.asarray(estimator._baseline_prediction, dtype=np.float64).reshape(-1)  # noqa: SLF001
+    base = np.array([ensemble.base], dtype=np.float64)
     ids = np.concatenate([np.arange(len(tree)) for tree in nodes.tree])
-    attributes: dict[str, Any] = {
+    found: dict[str, Any] = {
         "n_targets": 1,
         "post_transform": "NONE",
         "nodes_treeids": np.concatenate(nodes.tree),
@@ -73,19 +108,19 @@ def ensemble_attributes(estimator: Any, precision: str) -> dict[str, Any]:
         "target_ids": np.zeros(len(weights), dtype=np.int64),
     }
     if precision == "float64":
-        return attributes | {
+        return found | {
             "nodes_values_as_tensor": thresholds,
             "target_weights_as_tensor": weights,
             "base_values_as_tensor": base,
         }
-    return attributes | {
+    return found | {
         "nodes_values": floor_to_float32(thresholds),
         "target_weights": weights.astype(np.float32),
         "base_values": base.astype(np.float32),
     }
 
 
-def _add_tree(nodes: _Nodes, number: int, predictor: Any) -> None:
+def _add_tree(nodes: Nodes, number: int, predictor: Any) -> None:
     table = predictor.nodes
     leaf = table["is_leaf"].astype(bool)
     feature, threshold = table["feature_idx"].copy(), table["num_threshold"].astype(np.float64)
@@ -125,21 +160,20 @@ def _chain(node: Any, bitsets: NDArray[np.uint32]) -> tuple[list[float], int, in
     return left, int(node["left"]), int(node["right"])
 
 
-def numeric_thresholds(estimator: Any) -> dict[int, NDArray[np.float64]]:
-    """Every split threshold of a fitted tree model, by feature index; empty for anything else."""
+def sklearn_thresholds(estimator: Any) -> dict[int, NDArray[np.float64]]:
+    """Every split threshold of a decision tree or of an ensemble of them, by feature; empty for anything else."""
     tables: list[tuple[NDArray[Any], NDArray[Any]]] = []
-    for predictors in getattr(estimator, "_predictors", ()):
-        for predictor in predictors:
-            table = predictor.nodes
-            split = ~table["is_leaf"].astype(bool) & ~table["is_categorical"].astype(bool)
-            tables.append((table["feature_idx"][split], table["num_threshold"][split]))
     for tree in _sklearn_trees(estimator):
         split = tree.children_left >= 0
         tables.append((tree.feature[split], tree.threshold[split]))
     if not tables:
         return {}
-    features = np.concatenate([feature for feature, _ in tables])
-    values = np.concatenate([value for _, value in tables])
+    return _by_feature(
+        np.concatenate([feature for feature, _ in tables]), np.concatenate([value for _, value in tables])
+    )
+
+
+def _by_feature(features: NDArray[Any], values: NDArray[Any]) -> dict[int, NDArray[np.float64]]:
     return {int(feature): np.unique(values[features == feature]) for feature in np.unique(features)}
 
 

@@ -20,8 +20,10 @@ from trueline.errors import InvalidData, TrainingFailed, TruelineError, Unavaila
 from trueline.packaging.build import package
 from trueline.packaging.executors import Executor, load
 from trueline.packaging.parity import as_columns
+from trueline.packaging.python_model import Code
 from trueline.packaging.signature import CLASSIFICATION
 from trueline.pipelines import metrics, summary, user_code, values
+from trueline.pipelines.closure import closure
 from trueline.pipelines.outputs import Damaged, Outputs
 from trueline.pipelines.process import recorded, reproducible, send_output_to
 from trueline.pipelines.rows import read_rows
@@ -72,10 +74,10 @@ def train(spec: TrainSpec) -> TrainResult:
         folder=spec.folder / MODEL,
         created=spec.created,
         meta=spec.meta,
+        code=_code(spec) if spec.pickle else None,
     )
     executor = load(packaged.folder, packaged.digest)
-    classes = getattr(estimator, "classes_", None) if spec.task == CLASSIFICATION else None
-    positive = None if classes is None else np.asarray(classes)[1].item()
+    positive = _positive(estimator, rows, spec)
     target = _target(rows, spec.contract, positive)
     found = {f"train_{name}": value for name, value in _evaluate(spec, executor, rows, target).items()}
     if held_out is not None and not held_out.is_empty():
@@ -91,6 +93,25 @@ def train(spec: TrainSpec) -> TrainResult:
         wall_seconds=time.perf_counter() - started,
         cpu_seconds=time.process_time() - burnt,
     )
+
+
+def _positive(estimator: Any, rows: pl.DataFrame, spec: TrainSpec) -> Any:
+    """The target's value of which a classifier gives the probability; what does not say takes the later of the two."""
+    if spec.task != CLASSIFICATION:
+        return None
+    classes = getattr(estimator, "classes_", None)
+    if classes is not None:
+        return np.asarray(classes)[1].item()
+    values = rows[spec.contract.target.name].drop_nulls().unique().sort()
+    return values[-1] if len(values) == 2 else None
+
+
+def _code(spec: TrainSpec) -> Code:
+    """The project's modules that the training reaches, for a model that cannot be kept without them."""
+    file, _ = user_code.split_entry(spec.entry)
+    own = Path(file).parent.as_posix()
+    files = tuple(name for name in closure(spec.project, spec.entry) if not Path(name).is_absolute())
+    return Code(spec.project, files, tuple(dict.fromkeys([own, "."])))
 
 
 def _fit(spec: TrainSpec, rows: pl.DataFrame) -> Any:

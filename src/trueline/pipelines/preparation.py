@@ -81,6 +81,7 @@ def prepare(context: Context, tables: Tables, run: Run) -> Prepared:
         created=context.clock.now(),
         seed=SEED,
         threads=THREADS,
+        pickle=context.project.serve.pickle,
         meta={"run": run.id, "project": run.project, "dataset": written.number, "dataset_digest": written.digest},
     )
     parts = key_parts(

@@ -43,6 +43,7 @@ class TrainSpec:
     meta: Mapping[str, Any] = field(default_factory=dict)  # JSON values kept with the packaged model
     result: Mapping[str, Any] | None = None  # of a pipeline: what its steps made (tree, path), in place of a fit
     outputs: Path | None = None  # where that is kept
+    pickle: bool = True  # whether an object that only Python can keep may become a model
 
 
 @dataclass(frozen=True)

@@ -78,9 +78,10 @@ def usable(estimator: Any, entry: str) -> Any:
         raise TrainingFailed(f"{entry} returned nothing; return the fitted estimator")
     if isinstance(estimator, type):
         raise TrainingFailed(f"{entry} returned the class {estimator.__name__}; return a fitted estimator of it")
-    if not callable(getattr(estimator, "predict", None)):
+    if not (callable(getattr(estimator, "predict", None)) or callable(estimator)):
         raise TrainingFailed(
-            f"{entry} returned a {type(estimator).__name__}, which has no predict; return the fitted estimator"
+            f"{entry} returned a {type(estimator).__name__}, which has no predict and cannot be called; "
+            "return the fitted estimator, or a function of a frame"
         )
     return estimator
 

@@ -26,7 +26,7 @@ from trueline.projectfile.kinds import (
     one_of,
 )
 from trueline.projectfile.nodes import Node
-from trueline.projectfile.quantities import BUDGET, CADENCE, RATIO, SHARE, SPAN, count, number
+from trueline.projectfile.quantities import BUDGET, CADENCE, RATIO, SHARE, SPAN, count, count_or, number
 from trueline.projectfile.strategy import STRATEGY
 
 METRICS = {
@@ -266,6 +266,20 @@ RETRAIN = Group(
     ),
 )
 
+SERVE = Group(
+    "serve",
+    values.Serve,
+    "How predictions are served; command-line options of `up` and `serve` win over these.",
+    (
+        Key("host", TEXT, "The address to listen on; beyond this machine (127.0.0.1) callers need a token."),
+        Key("port", count(0, 65535), "The port of predictions and labels; 0 takes a free one."),
+        Key("processes", count_or("auto", 1, 256), "How many processes answer on that port; auto is one per core."),
+        Key("sync", BOOLEAN, "Whether a prediction is on the disk before it is answered: survives a power cut, costs time."),
+        Key("require_signature", BOOLEAN, "Whether only signed models are loaded."),
+        Key("pickle", BOOLEAN, "Whether objects that only a pickle can hold are models; each runs in its own process."),
+    ),
+)
+
 ENGINES = Group(
     "engines",
     values.Engines,
@@ -302,6 +316,7 @@ PROJECT = Group(
         RELEASE,
         MONITOR,
         RETRAIN,
+        SERVE,
         ENGINES,
         Key("targets", TARGETS, "Environments: for each name what differs there, laid over the rest of this file."),
     ),

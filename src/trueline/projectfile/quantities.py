@@ -49,6 +49,23 @@ def count(low: int, high: int) -> Kind:
     return Kind(expects, read, {"type": "integer", "minimum": low, "maximum": high})
 
 
+def count_or(word: str, low: int, high: int) -> Kind:
+    """A whole number, or a word that leaves the number to the machine (None)."""
+    whole = count(low, high)
+    expects = f"{word}, or {whole.expects}"
+
+    def read(node: Node) -> int | None:
+        found = typed(node, expects)
+        if found == word:
+            return None
+        if not re.fullmatch("[0-9]{1,9}", found):
+            node.wrong(expects)
+        value: int = whole.read(node)
+        return value
+
+    return Kind(expects, read, {"anyOf": [{"const": word}, whole.schema]}, none=word)
+
+
 def _number(value: float) -> str:
     return f"{value:.12g}"
 

@@ -2,20 +2,22 @@
 
 The table is an intent in the outbox, the effect is idempotent (a process refuses an older epoch and keeps an equal
 one), the confirmation is every process's acknowledgement. The file is for restarts: it is written before the pushes,
-so a process that starts in between reads the new table.
+so a process that starts in between reads the new table. All processes are asked side by side: one that first has to load
+a version, or that hangs, keeps no other waiting.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from trueline import routefile
-from trueline.control import endpoints, releases
+from trueline import audits, catalogue, routefile
+from trueline.control import endpoints, releases, servers
 from trueline.domain.routes import RouteTable, decode, encode
 from trueline.errors import Unavailable
 from trueline.settings import StateFolder
@@ -24,6 +26,8 @@ from trueline.store import outbox
 from trueline.store.engine import Store
 
 PUSH_SECONDS = 10.0
+
+T = TypeVar("T")
 
 
 class Held(Exception):
@@ -87,26 +91,45 @@ def portable(table: RouteTable, folder: StateFolder) -> RouteTable:
 
 
 def _push(folder: StateFolder, table: RouteTable, holds: frozenset[str]) -> None:
-    """To the file, then to every server; one that fails does not keep the others waiting for theirs."""
+    """To the file, then to every server at once; one that fails does not keep the others waiting for theirs."""
     failures: list[Unavailable] = []
     try:
         routefile.write(folder.routes, located(table, folder))
     except Unavailable as problem:  # a full disk must not keep a rollback from the servers
         failures.append(problem)
-    for path in serving_sockets(folder):
+
+    def push(path: Path) -> Unavailable | Held | None:
         try:
             _push_to(path, folder, table, holds)
+        except Held as news:
+            return news
         except Unavailable as problem:
-            failures.append(problem)
+            return None if _dead(problem) else problem
+        return None
+
+    found = _side_by_side(push, _sockets(folder))
+    for news in found:
+        if isinstance(news, Held):
+            raise news
+    failures += [one for one in found if isinstance(one, Unavailable)]
     if failures:
         raise failures[0]
+
+
+def _side_by_side(do: Callable[[Path], T], paths: Sequence[Path]) -> list[T]:
+    if len(paths) < 2:
+        return [do(path) for path in paths]
+    with ThreadPoolExecutor(len(paths)) as pool:
+        return list(pool.map(do, paths))
 
 
 def _push_to(path: Path, folder: StateFolder, table: RouteTable, holds: frozenset[str]) -> None:
     message = {"op": "route", "table": encode(located(table, folder))}
     try:
         ask(path, message, timeout=PUSH_SECONDS)
-    except Unavailable:
+    except Unavailable as problem:
+        if _dead(problem):
+            raise
         status = ask(path, {"op": "status"}, timeout=PUSH_SECONDS)
         theirs = _theirs(status, folder)
         if status.get("hold") and theirs is not None and endpoints.mark(theirs) not in holds:
@@ -124,16 +147,24 @@ def _theirs(status: Mapping[str, Any], folder: StateFolder) -> RouteTable | None
 
 def serving_sockets(folder: StateFolder) -> list[Path]:
     """Sockets on which a serving process listens; those that a dead process left are not counted."""
-    found = sorted(folder.sockets.glob("serve-*.sock"))
-    return [path for path in found if _alive(path)]
+    return [path for path in _sockets(folder) if _alive(path)]
+
+
+def _sockets(folder: StateFolder) -> list[Path]:
+    return sorted(folder.sockets.glob("serve-*.sock"))
 
 
 def _alive(path: Path) -> bool:
     try:
         ask(path, {"op": "ping"}, timeout=PUSH_SECONDS)
     except Unavailable as problem:
-        return not isinstance(problem.__cause__, (ConnectionRefusedError, FileNotFoundError))
+        return not _dead(problem)
     return True
+
+
+def _dead(problem: Unavailable) -> bool:
+    """Whether nobody listens on the socket: its process is gone, and the next one reads the file."""
+    return isinstance(problem.__cause__, (ConnectionRefusedError, FileNotFoundError))
 
 
 def reconcile(store: Store, folder: StateFolder, project: str, bring: Bring = at_hand) -> None:
@@ -142,6 +173,7 @@ def reconcile(store: Store, folder: StateFolder, project: str, bring: Bring = at
     Each control process does so for the servers of its own machine, whoever leads: the leader's delivery reaches no
     others. What is refused or away is found again in the next round.
     """
+    _exchange(store, folder, project)
     with store.read() as tx:
         table, holds = endpoints.get(tx, project).table, endpoints.known_holds(tx, project)
     for path in serving_sockets(folder):
@@ -149,6 +181,7 @@ def reconcile(store: Store, folder: StateFolder, project: str, bring: Bring = at
             status = ask(path, {"op": "status"}, timeout=PUSH_SECONDS)
         except Unavailable:
             continue  # it is starting or stopping; the next round sees
+        _tell_contained(store, project, str(status.get("replica", path.stem)), status.get("contained", ()))
         theirs = _theirs(status, folder)
         if theirs is not None and theirs.hold and endpoints.mark(theirs) not in holds:
             with store.begin() as tx:
@@ -160,3 +193,29 @@ def reconcile(store: Store, folder: StateFolder, project: str, bring: Bring = at
                     with suppress(Unavailable):  # a full disk must not keep a rollback from the servers
                         routefile.write(folder.routes, located(brought, folder))
                     _push_to(path, folder, brought, holds)
+
+
+def _exchange(store: Store, folder: StateFolder, project: str) -> None:
+    """Tell servers which versions are registered, and make events of what they were asked to load and unload."""
+    with store.read() as tx:
+        known = servers.registered(tx, project, folder)
+    with suppress(Unavailable):  # a full disk: they can load what they heard of before
+        catalogue.write(folder.catalogue, known)
+    notes = audits.waiting(folder.audits)
+    if notes:
+        with store.begin() as tx:
+            servers.import_notes(tx, project, [(path.name, note) for path, note in notes])
+        for path, _ in notes:
+            path.unlink(missing_ok=True)
+
+
+def _tell_contained(store: Store, project: str, replica: str, contained: Sequence[Mapping[str, Any]]) -> None:
+    """An event for each version that a serving process died of, once."""
+    with store.read() as tx:
+        news = [one for one in contained if not endpoints.knows_contained(tx, project, str(one["digest"]))]
+    if news:
+        with store.begin() as tx:
+            for one in news:
+                endpoints.import_contained(
+                    tx, project, int(one["version"]), str(one["digest"]), str(one["reason"]), replica
+                )

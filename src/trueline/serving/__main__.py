@@ -29,6 +29,11 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--replica", default="r0", help="name of this process; its journal is journal/<replica>/")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; beyond loopback a token is needed")
     parser.add_argument("--port", type=_port, default=8080, help="0 takes any free port and prints it")
+    parser.add_argument("--grpc-port", type=_port, help="speak Open Inference over gRPC there too; needs trueline[grpc]")
+    parser.add_argument("--group", help="share the port with the other processes of this name, and count together")
+    parser.add_argument("--sync", action="store_true", help="have each batch on the disk before it is answered")
+    parser.add_argument("--no-pickle", action="store_true", help="load no model that holds a pickled object")
+    parser.add_argument("--require-signature", action="store_true", help="load signed models only")
     parser.add_argument("--replay", action="store_true", help="let requests say when they happened")
     parser.add_argument(
         "--deadline", type=float, default=Limits.batch_seconds, help="seconds for a batch in a child process"
@@ -50,7 +55,8 @@ async def _serve(config: Config) -> None:
     for wanted in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(wanted, stopped.set)
     url = await server.start()
-    print(json.dumps({"url": url, "replica": config.replica, "pid": os.getpid()}), flush=True)  # noqa: T201  stdout is data
+    told = {"url": url, "replica": config.replica, "pid": os.getpid()} | ({"grpc": server.grpc} if server.grpc else {})
+    print(json.dumps(told), flush=True)  # noqa: T201  stdout is data
     _spare_the_collector()
     orphaned = loop.create_task(_orphaned(parent, stopped))
     await stopped.wait()
@@ -83,6 +89,12 @@ def main(given: Sequence[str] | None = None) -> int:
             port=arguments.port,
             replay=arguments.replay,
             limits=Limits(batch_seconds=arguments.deadline),
+            grpc_port=arguments.grpc_port,
+            group=arguments.group,
+            sync=arguments.sync,
+            require_signature=arguments.require_signature,
+            pickle=not arguments.no_pickle,
+            trace_faults=True,
         )
         uvloop.run(_serve(config))
     except TruelineError as problem:

@@ -1,7 +1,7 @@
 """The Unix socket by which control, the shipper and an operator on the machine steer one serving process.
 
 One JSON object per line in, one out, in order:
-route {table, over_hold?} · override {table} · status · seal · metrics · ping. Answers have `ok`; a refusal has `error` and
+route {table, over_hold?} · override {table} · status · seal · metrics · counters · ping · load {version, path, digest} · unload {version}. Answers have `ok`; a refusal has `error` and
 the epoch in force. `status` and `seal` first wait for the shadow scores that are owed, so that what follows a barrier
 sees complete pairs.
 """
@@ -20,8 +20,12 @@ import msgspec
 from trueline.domain import routes
 from trueline.domain.routes import RouteTable
 from trueline.errors import Conflict, InvalidInput, TruelineError, Unavailable
+from trueline.serving import exposition
+from trueline.serving.contained import Contained
 from trueline.serving.dataplane import DataPlane
 from trueline.serving.predict import decode_json
+from trueline.serving.repository import Repository
+from trueline.serving.siblings import Counters
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +36,11 @@ Operation = Callable[[Fields], Awaitable[dict[str, Any]]]
 
 
 class Admin:
-    def __init__(self, plane: DataPlane, replica: str, exposition: Callable[[], str]) -> None:
+    def __init__(self, plane: DataPlane, replica: str, counters: Counters, contained: Contained, repository: Repository) -> None:
         self._plane = plane
         self._replica = replica
-        self._exposition = exposition
+        self._counters = counters
+        self._contained = contained
         self._talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._operations: dict[str, Operation] = {
             "route": self._route,
@@ -43,7 +48,10 @@ class Admin:
             "status": self._status,
             "seal": self._seal,
             "metrics": self._metrics,
+            "counters": self._told,
             "ping": self._ping,
+            "load": repository.obey,
+            "unload": repository.obey,
         }
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -124,7 +132,19 @@ class Admin:
             "journal_problem": plane.journal_problem,
             "segment": plane.journal.segment,
             "journal_bytes": plane.journal.bytes_written,
+            "contained": self._kept_apart(),
+            "machine": exposition.totals(await self._counters.everybody()),
         }
+
+    def _kept_apart(self) -> list[dict[str, Any]]:
+        """Loaded versions that a serving process died of, and that have one of their own since."""
+        reasons = self._contained.all()
+        loaded = self._plane.versions.loaded
+        return [
+            {"version": one.version, "digest": one.digest, "reason": reasons[one.digest]}
+            for one in loaded
+            if one.digest in reasons
+        ]
 
     async def _seal(self, fields: Fields) -> dict[str, Any]:
         del fields
@@ -133,11 +153,19 @@ class Admin:
 
     async def _ping(self, fields: Fields) -> dict[str, Any]:
         del fields
-        return {"replica": self._replica, "pid": os.getpid()}
+        plane = self._plane
+        recording = {"unrecorded": plane.metrics.unrecorded, "journal_problem": plane.journal_problem}
+        return {"replica": self._replica, "pid": os.getpid(), "life": plane.prefix, **recording}
 
     async def _metrics(self, fields: Fields) -> dict[str, Any]:
+        """The text of `/metrics`: of all processes of this machine that answer on the port."""
         del fields
-        return {"text": self._exposition()}
+        return {"text": exposition.render(await self._counters.everybody())}
+
+    async def _told(self, fields: Fields) -> dict[str, Any]:
+        """The counters of this process alone, for a sibling that is asked for the sum."""
+        del fields
+        return self._counters.told()
 
 
 async def listen(admin: Admin, path: Path) -> asyncio.Server:

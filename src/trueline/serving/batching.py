@@ -12,25 +12,43 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import isfinite
 from time import perf_counter_ns
 from typing import Any, Protocol
 
-import numpy as np
+import msgspec
 
+from trueline.journal.records import Outcome
 from trueline.serving.limits import Limits
 from trueline.serving.metrics import Metrics
-from trueline.serving.runners import Batch, Runner, Scored
+from trueline.serving.plain import Tuples
+from trueline.serving.runners import Batch, Columns, Runner, Scored
 
 
 class Item(Protocol):
     """What a lane needs to know of a request or a shadow score."""
 
-    columns: dict[str, list[Any]]
     rows: int
     event_us: int
 
+    @property
+    def columns(self) -> Columns: ...
 
-Settle = Callable[[int, Sequence[Any], Sequence[Scored], int], None]
+    def tuples(self, names: tuple[str, ...]) -> Tuples | None:
+        """The rows as values in this order of columns, when that costs little."""
+
+
+class Share(msgspec.Struct, frozen=True, gc=False):
+    """What became of one item: its part of what became of the batch."""
+
+    outcome: Outcome
+    outputs: list[float] | None
+    error: str | None
+    exec_us: int
+    separable: bool = False
+
+
+Settle = Callable[[int, Sequence[Any], Sequence[Share], int], None]
 """Takes version, items, what became of each, and when their batch started (perf_counter_ns). Never raises."""
 
 
@@ -122,14 +140,24 @@ class Lane:
 
     def _score(self, items: list[Item], settle: Settle) -> None:
         self._out = True
-        first = items[0]
-        if len(items) == 1:
-            batch = Batch(first.columns, first.rows, 1, first.event_us)
-        else:
-            columns = {name: [value for item in items for value in item.columns[name]] for name in self._names}
-            batch = Batch(columns, sum(item.rows for item in items), len(items), first.event_us)
+        batch = self._batch(items)
         self._metrics.batch[self.version].observe(batch.rows)
         self._runner.run(batch, partial(self._done, items, settle, perf_counter_ns()))
+
+    def _batch(self, items: list[Item]) -> Batch:
+        names, first = self._names, items[0]
+        rows: Tuples = []
+        for item in items:
+            more = item.tuples(names)
+            if more is None:
+                break
+            rows += more
+        else:
+            return Batch(None, len(rows), len(items), first.event_us, tuples=rows, names=names)
+        if len(items) == 1:
+            return Batch(first.columns, first.rows, 1, first.event_us)
+        columns = {name: [value for item in items for value in item.columns[name]] for name in names}
+        return Batch(columns, sum(item.rows for item in items), len(items), first.event_us)
 
     def _done(self, items: list[Item], settle: Settle, started: int, scored: Scored) -> None:
         self._out = False
@@ -153,23 +181,24 @@ class Lane:
                 barrier.set_result(None)
 
 
-def _parts(items: list[Item], scored: Scored) -> list[Scored]:
+def _parts(items: list[Item], scored: Scored) -> list[Share]:
     """Each request's share of a batch; a value that is not finite spoils only the request it is in."""
-    values = scored.values
+    values, exec_us = scored.values, scored.exec_us
     if values is None:
-        return [scored] * len(items)
-    finite = np.isfinite(values)
-    if len(items) == 1 and finite.all():
-        return [scored]
-    parts: list[Scored] = []
+        return [Share(scored.outcome, None, scored.error, exec_us, scored.separable)] * len(items)
+    numbers = values.tolist()
+    finite = isfinite(sum(numbers))  # of finite numbers that overflow it is not: then each is looked at
+    if finite and len(numbers) == len(items):
+        return [Share("answered", [number], None, exec_us) for number in numbers]
+    parts: list[Share] = []
     start = 0
     for item in items:
-        end = start + item.rows
-        if finite[start:end].all():
-            parts.append(Scored("answered", values[start:end], None, scored.exec_us))
+        share = numbers[start : start + item.rows]
+        wrong = None if finite else next((row for row, number in enumerate(share) if not isfinite(number)), None)
+        if wrong is None:
+            parts.append(Share("answered", share, None, exec_us))
         else:
-            row = int(np.argmin(finite[start:end]))
-            error = f"the model gave {values[start + row]} at row {row}, expected a finite number"
-            parts.append(Scored("invalid_output", None, error, scored.exec_us))
-        start = end
+            error = f"the model gave {share[wrong]} at row {wrong}, expected a finite number"
+            parts.append(Share("invalid_output", None, error, exec_us))
+        start += item.rows
     return parts

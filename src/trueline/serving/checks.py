@@ -15,6 +15,7 @@ from trueline.errors import InvalidInput
 
 _FLOAT64_MAX = 1.7976931348623157e308
 _BOUND = {Kind.integer: INT64_MAX, Kind.float32: FLOAT32_MAX, Kind.float64: _FLOAT64_MAX}
+MOST_NAMED = 10
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 Columns = Mapping[str, Sequence[Any]]
@@ -23,7 +24,9 @@ Columns = Mapping[str, Sequence[Any]]
 class Checks:
     """The checks of one version's inputs."""
 
-    def __init__(self, inputs: Sequence[Column]) -> None:
+    def __init__(self, inputs: Sequence[Column], allowed: frozenset[str] | None = None) -> None:
+        """`allowed`: the only columns that a contract with `unknown_columns: forbid` lets pass."""
+        self._allowed = allowed
         self._rules = {column.name: (compile_column(column), compile_doubts(column)) for column in inputs}
         self._numbers = [_plain_number(column) for column in inputs if column.kind in _BOUND]
         self._texts = [
@@ -38,10 +41,10 @@ class Checks:
         try:
             unsure = [*self._others, *self._unsure_numbers(columns), *self._unsure_texts(columns)]
             doubtful = [name for name in unsure if self._doubtful(name, columns[name])]
-        except KeyError as missing:
-            raise InvalidInput(f"input '{missing.args[0]}': is missing") from None
+        except KeyError:
+            raise InvalidInput(missing([name for name in self._rules if name not in columns])) from None
         if len(columns) > len(self._rules):
-            _check_extras(columns, self._rules.keys())
+            _check_extras(columns, self._rules.keys(), self._allowed)
         if set(map(len, columns.values())) != {rows}:
             name, values = next((name, values) for name, values in columns.items() if len(values) != rows)
             raise InvalidInput(f"input '{name}': expected {rows} rows, got {len(values)}")
@@ -84,11 +87,24 @@ def _plain_number(column: Column) -> tuple[str, type[Any], float, float]:
     return column.name, int if column.kind is Kind.integer else float, low, high
 
 
-def _check_extras(columns: Columns, names: KeysView[str]) -> None:
+def missing(names: Sequence[str], where: str = "") -> str:
+    """A sentence that names them all, or the first ten.
+
+    >>> missing(["age"]), missing(["age", "plan"], " at row 3")
+    ("input 'age': is missing", "inputs 'age', 'plan': are missing at row 3")
+    """
+    shown = ", ".join(f"'{name}'" for name in names[:MOST_NAMED])
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"input {shown}: is missing{where}" if len(names) == 1 else f"inputs {shown}{more}: are missing{where}"
+
+
+def _check_extras(columns: Columns, names: KeysView[str], allowed: frozenset[str] | None) -> None:
     """What the model does not read is journalled as it came, so it must be a plain value."""
     for name, values in columns.items():
         if name in names:
             continue
+        if allowed is not None and name not in allowed:
+            raise InvalidInput(f"input '{name}': is not in the contract, which forbids unknown columns; leave it out")
         for row, value in enumerate(values):
             if type(value) not in _SCALARS:
                 raise InvalidInput(f"input '{name}': expected a plain value, got a list or an object at row {row}")

@@ -1,13 +1,15 @@
 """The process of one version: load the model, then score batches from the pipe until the server closes it.
 
 Started by `children.py` as `python -m trueline.serving.child FD FOLDER DIGEST`. It ends with the server: at the end of
-the pipe when it is idle, by the kernel (PR_SET_PDEATHSIG) when it is stuck inside a model.
+the pipe when it is idle, by the kernel (PR_SET_PDEATHSIG) when it is stuck inside a model. What a model forks does not
+have the pipe: it could answer in the child's place, and would keep the pipe open when the child is dead.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import signal
 import socket
 import sys
@@ -16,7 +18,8 @@ from time import perf_counter_ns
 
 from trueline.packaging import executors
 from trueline.packaging.executors import Executor
-from trueline.serving.pipe import LENGTH, Broken, FromChild, Ready, Refused, Values, frame, work
+from trueline.packaging.feeds import Columns
+from trueline.serving.pipe import LENGTH, Broken, FromChild, Ready, Refused, Values, Work, frame, work
 from trueline.serving.runners import describe, judge
 
 _PR_SET_PDEATHSIG = 1
@@ -24,7 +27,7 @@ _PR_SET_PDEATHSIG = 1
 
 def serve(pipe: socket.socket, executor: Executor) -> None:
     """Answer batches until the other end closes."""
-    pipe.sendall(frame(Ready()))
+    pipe.sendall(frame(Ready(tuples=executor.signature is not None)))
     while (payload := _receive(pipe)) is not None:
         pipe.sendall(frame(_score(executor, payload)))
 
@@ -33,13 +36,22 @@ def _score(executor: Executor, payload: bytes) -> FromChild:
     batch = work(payload)
     started = perf_counter_ns()
     try:
-        scored = judge(executor.predict(batch.columns), batch.rows, 0)
+        scored = judge(executor.predict(_columns(executor, batch)), batch.rows, 0)
     except Exception as problem:  # noqa: BLE001  whatever a model raises is its failure
         return Refused(batch.number, (perf_counter_ns() - started) // 1000, "failed", describe(problem))
     spent = (perf_counter_ns() - started) // 1000
     if scored.values is None:
         return Refused(batch.number, spent, "invalid_output", scored.error or "")
+    if scored.values.dtype.kind not in "fiub":
+        error = f"the model gave values of type {scored.values.dtype}, expected numbers"
+        return Refused(batch.number, spent, "invalid_output", error)
     return Values(batch.number, spent, scored.values.astype("float64").tobytes())
+
+
+def _columns(executor: Executor, batch: Work) -> Columns:
+    if batch.tuples is None:
+        return batch.columns or {}
+    return dict(zip(executor.signature.names, zip(*batch.tuples, strict=True), strict=True))
 
 
 def _receive(pipe: socket.socket) -> bytes | None:
@@ -67,6 +79,8 @@ def main(arguments: list[str]) -> int:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with socket.socket(fileno=int(descriptor)) as pipe:
+        pipe.set_inheritable(False)
+        os.register_at_fork(after_in_child=pipe.close)
         try:
             executor = executors.load(Path(folder), digest or None)
         except Exception as problem:  # noqa: BLE001  loading runs what a model brings along

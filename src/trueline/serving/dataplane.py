@@ -19,21 +19,26 @@ from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any
 
+import msgspec
+
 from trueline.errors import InvalidInput, NotFound, NotRecorded, Overloaded, TruelineError, Unavailable
-from trueline.journal.records import CrashRecord, LabelRecord, PredictionRecord, Record, ShadowRecord
+from trueline.journal.records import LabelRecord, PredictionRecord, Record, ShadowRecord
 from trueline.journal.segments import Writer
+from trueline.serving import plain
+from trueline.serving.batching import Share
 from trueline.serving.limits import Limits
 from trueline.serving.metrics import Metrics
-from trueline.serving.runners import Scored
-from trueline.serving.scoreboard import Unfinished
-from trueline.serving.table import Loaded, Versions
+from trueline.serving.plain import Plain, Row, Tuples
+from trueline.serving.routing import Choice
+from trueline.serving.table import Loaded, Standing, Versions
 
 log = logging.getLogger(__name__)
 
+OK = 200
 
-@dataclass(slots=True)
-class Call:
-    """What a caller asks for."""
+
+class Call(msgspec.Struct):
+    """What a caller asks for: columns, or rows that were decoded as plain ones."""
 
     columns: dict[str, list[Any]]
     rows: int
@@ -41,10 +46,11 @@ class Call:
     version: int | None = None  # named by the caller: pinned to it
     client_id: str | None = None  # echoed, and hashed when there is no stick_to
     event_us: int | None = None  # None: now
+    plain_rows: list[Row] | None = None  # then `columns` is empty until somebody needs it
+    plain: Plain | None = None  # that decoded them
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct):
     request_id: str
     model: str
     version: int  # that answered
@@ -56,29 +62,60 @@ class Answer:
 Reply = Callable[[Answer | TruelineError], None]
 
 
-@dataclass(slots=True, eq=False)
-class _Request:
-    """A call on its way; what a lane needs is `columns`, `rows` and `event_us`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Way:
+    """What all requests that take one route of one table have in common."""
 
-    columns: dict[str, list[Any]]
-    rows: int
-    event_us: int
-    request_id: str
-    received_us: int
-    received_ns: int
-    client_id: str | None
+    loaded: Loaded
     model: str
     epoch: int
     release: str | None
     version: int
     arm: str
     weight: float
-    unit: str
     others: tuple[Loaded, ...]  # that owe a shadow score
     champion: Loaded | None  # that may answer instead
+    plain: Plain | None  # rows that need no further look
+
+    ok: dict[int, tuple[str, str, str, int]] = field(default_factory=dict)
+
+    def counted(self, version: int, code: int) -> tuple[str, str, str, int]:
+        """The labels of the request counter."""
+        if code != OK:
+            return self.model, str(version), self.arm, code
+        found = self.ok.get(version)
+        if found is None:
+            found = self.ok[version] = (self.model, str(version), self.arm, OK)
+        return found
+
+
+class _Request(msgspec.Struct, eq=False):
+    """A call on its way."""
+
+    way: _Way
+    call: Call
+    rows: int
+    event_us: int
+    request_id: str
+    received_us: int
+    received_ns: int
+    unit: str
     reply: Reply
     started_ns: int = 0
-    failure: Scored | None = None  # of `version`, while the champion is asked
+    failure: Share | None = None  # of the version it was routed to, while the champion is asked
+
+    @property
+    def columns(self) -> dict[str, list[Any]]:
+        return _columns(self.call)
+
+    def tuples(self, names: tuple[str, ...]) -> Tuples | None:
+        call = self.call
+        if call.plain is not None and call.plain_rows is not None and call.plain.names == names:
+            return plain.tuples(call.plain_rows)
+        if self.rows == 1 and not call.plain_rows:
+            columns = call.columns
+            return [tuple([columns[name][0] for name in names])]
+        return None
 
 
 @dataclass(slots=True)
@@ -102,6 +139,8 @@ class DataPlane:
     journal_problem: str | None = None  # while it cannot be written
     _sequence: int = 0
     _label_us: int = 0
+    _standing: Standing | None = None  # whose ways these are
+    _ways: dict[int, _Way] = field(default_factory=dict)
 
     def submit(self, call: Call, reply: Reply) -> None:
         """Take a call on; raises the caller's mistakes at once and gives everything else to `reply`, once."""
@@ -116,39 +155,46 @@ class DataPlane:
         request_id = f"{self.prefix}{self._sequence:x}"
         unit = _unit(call, table.stick_to, request_id)
         if call.version is not None:
-            loaded, arm, weight = self.versions.pinned(call.version), "pinned", 1.0
-            others: tuple[Loaded, ...] = ()
+            way = self._pinned(call.version, standing)
         else:
             choice = standing.split.choose(unit)
             if choice is None:
                 raise Unavailable("no version of the model is released yet; release one and try again")
-            loaded, arm, weight = standing.by_version[choice.version], choice.arm, choice.weight
-            others = standing.others[choice.version]
-        for column in loaded.checks.check(call.columns, call.rows):
-            self.metrics.doubtful[loaded.version, column] += 1
+            way = self._way(choice, standing)
+        loaded = way.loaded
+        if call.plain is None or call.plain is not way.plain:
+            for column in loaded.checks.check(_columns(call), call.rows):
+                self.metrics.doubtful[loaded.version, column] += 1
         received_us = self.now_us()
         self.metrics.in_progress += 1
+        event_us = call.event_us
         loaded.lane.add(
             _Request(
-                columns=call.columns,
-                rows=call.rows,
-                event_us=received_us if call.event_us is None else call.event_us,
-                request_id=request_id,
-                received_us=received_us,
-                received_ns=received_ns,
-                client_id=call.client_id,
-                model=table.model,
-                epoch=table.epoch,
-                release=table.release,
-                version=loaded.version,
-                arm=arm,
-                weight=weight,
-                unit=unit,
-                others=others,
-                champion=standing.champion if arm != "pinned" else None,
-                reply=reply,
+                way,
+                call,
+                call.rows,
+                received_us if event_us is None else event_us,
+                request_id,
+                received_us,
+                received_ns,
+                unit,
+                reply,
             )
         )
+
+    def _way(self, choice: Choice, standing: Standing) -> _Way:
+        if standing is not self._standing:
+            self._standing, self._ways = standing, {}
+        way = self._ways.get(choice.version)
+        if way is None:
+            loaded = standing.by_version[choice.version]
+            others = standing.others[choice.version]
+            way = _make_way(loaded, standing, choice.arm, choice.weight, others, standing.champion)
+            self._ways[choice.version] = way
+        return way
+
+    def _pinned(self, version: int, standing: Standing) -> _Way:
+        return _make_way(self.versions.pinned(version), standing, "pinned", 1.0, (), None)
 
     def accept_labels(self, labels: Sequence[LabelRecord]) -> None:
         """Journal labels; when this returns they are acknowledged. Refused ones may be sent again: none counts twice."""
@@ -166,12 +212,6 @@ class DataPlane:
         self._sequence += 1
         return f"{self.prefix}{self._sequence:x}-label"
 
-    def record_crash(self, unfinished: Unfinished) -> None:
-        """Journal what the process before this one was scoring when it died."""
-        error = f"the serving process died while it was scoring version {unfinished.version}"
-        record = CrashRecord(unfinished.version, unfinished.event_us, self.now_us(), unfinished.requests, error)
-        self._record([record])
-
     def _record(self, records: Sequence[Record]) -> int:
         """Append to the journal; how many records of the batch are in it. Trouble is said when it begins and ends."""
         try:
@@ -186,35 +226,40 @@ class DataPlane:
             self.journal_problem = None
         return len(records)
 
-    def settle(self, version: int, requests: Sequence[_Request], scores: Sequence[Scored], started_ns: int) -> None:
+    def settle(self, version: int, requests: Sequence[_Request], shares: Sequence[Share], started_ns: int) -> None:
         """A batch came back: hand its failures to the champion, journal the rest, answer."""
         records: list[Record] = []
-        finished: list[tuple[_Request, Scored, list[float] | None]] = []
-        for request, scored in zip(requests, scores, strict=True):
+        finished: list[tuple[_Request, Share]] = []
+        for request, share in zip(requests, shares, strict=True):
             if request.started_ns == 0:
                 request.started_ns = started_ns
-            if scored.values is None and self._falls_back(request, version, scored):
+            if share.outputs is None and self._falls_back(request, version, share):
                 continue
-            outputs = None if scored.values is None else scored.values.tolist()
-            records.append(_record(request, version, scored, outputs))
-            finished.append((request, scored, outputs))
+            records.append(_record(request, version, share))
+            finished.append((request, share))
         if not records:
             return
         kept = self._record(records)
         self.counts.predictions += kept
         self.metrics.unrecorded += len(records) - kept
-        for number, (request, scored, outputs) in enumerate(finished):
+        metrics = self.metrics
+        metrics.in_progress -= len(finished)
+        for number, (request, share) in enumerate(finished):
+            recorded = number < kept
+            outputs, way = share.outputs, request.way
             if outputs is None:
-                self._answer(request, version, _failure(request, version, scored, recorded=number < kept))
+                failure = _failure(request, version, share, recorded=recorded)
+                metrics.requests[way.counted(version, failure.status)] += 1
+                request.reply(failure)
             else:
-                recorded = number < kept
-                answer = Answer(request.request_id, request.model, version, outputs, request.client_id, recorded)
-                self._answer(request, version, answer)
-            if number < kept:  # a pair needs both
+                metrics.requests[way.counted(version, OK)] += 1
+                request.reply(Answer(request.request_id, way.model, version, outputs, request.call.client_id, recorded))
+            if recorded and way.others:  # a pair needs both
                 self._owe_shadows(request, version)
+        self._observe(version, [request for request, _ in finished])
 
     def settle_shadows(
-        self, version: int, requests: Sequence[_Request], scores: Sequence[Scored], started_ns: int
+        self, version: int, requests: Sequence[_Request], shares: Sequence[Share], started_ns: int
     ) -> None:
         """Shadow scores came back: journal them."""
         del started_ns
@@ -224,14 +269,14 @@ class DataPlane:
                 event_us=request.event_us,
                 received_us=request.received_us,
                 version=version,
-                release=request.release,
-                outcome=scored.outcome,
-                exec_us=scored.exec_us,
+                release=request.way.release,
+                outcome=share.outcome,
+                exec_us=share.exec_us,
                 rows=request.rows,
-                outputs=None if scored.values is None else scored.values.tolist(),
-                error=scored.error,
+                outputs=share.outputs,
+                error=share.error,
             )
-            for request, scored in zip(requests, scores, strict=True)
+            for request, share in zip(requests, shares, strict=True)
         ]
         self._append_shadows(version, records)
 
@@ -241,87 +286,124 @@ class DataPlane:
         self.counts.shadows += kept
         self.metrics.shadowed[version] += kept
 
-    def _falls_back(self, request: _Request, version: int, scored: Scored) -> bool:
+    def _falls_back(self, request: _Request, version: int, share: Share) -> bool:
         """Give a request that its version could not answer to the champion, if that is another one and can take it."""
-        self.metrics.failures[version, scored.outcome] += 1
-        champion = request.champion
+        self.metrics.failures[version, share.outcome] += 1
+        champion = request.way.champion
         if request.failure is not None or champion is None or champion.version == version:
             return False
-        try:
-            champion.checks.check(request.columns, request.rows)
-        except InvalidInput:
+        if not _can_take(champion, request):
             return False
-        request.failure = scored
+        request.failure = share
         champion.lane.add(request)
         return True
 
     def _owe_shadows(self, request: _Request, answered_by: int) -> None:
-        for other in request.others:
+        for other in request.way.others:
             if other.version == answered_by:
                 continue
             try:
-                other.checks.check(request.columns, request.rows)
+                if request.call.plain is None or request.call.plain is not other.plain:
+                    other.checks.check(request.columns, request.rows)
             except InvalidInput as problem:
-                scored = Scored("failed", None, f"it cannot take this request: {problem}", 0)
-                self.settle_shadows(other.version, [request], [scored], 0)
+                share = Share("failed", None, f"it cannot take this request: {problem}", 0)
+                self.settle_shadows(other.version, [request], [share], 0)
             else:
                 other.lane.add_shadow(request)
 
-    def _answer(self, request: _Request, version: int, answer: Answer | TruelineError) -> None:
+    def _observe(self, version: int, requests: Sequence[_Request]) -> None:
+        """How long they took, now that their answers are written."""
+        now = perf_counter_ns()
         metrics = self.metrics
-        metrics.in_progress -= 1
-        code = answer.status if isinstance(answer, TruelineError) else 200
-        metrics.requests[request.model, str(version), request.arm, code] += 1
-        metrics.queue[version].observe((request.started_ns - request.received_ns) / 1e9)
-        request.reply(answer)
-        metrics.duration[version].observe((perf_counter_ns() - request.received_ns) / 1e9)
+        metrics.queue[version].observe_all([(one.started_ns - one.received_ns) / 1e9 for one in requests])
+        metrics.duration[version].observe_all([(now - one.received_ns) / 1e9 for one in requests])
+
+
+def _make_way(
+    loaded: Loaded, standing: Standing, arm: str, weight: float, others: tuple[Loaded, ...], champion: Loaded | None
+) -> _Way:
+    table = standing.table
+    return _Way(
+        loaded=loaded,
+        model=table.model,
+        epoch=table.epoch,
+        release=table.release,
+        version=loaded.version,
+        arm=arm,
+        weight=weight,
+        others=others,
+        champion=champion,
+        plain=loaded.plain,
+    )
+
+
+def _columns(call: Call) -> dict[str, list[Any]]:
+    """A call's columns, made from its plain rows when they are first asked for."""
+    if call.plain is not None and call.plain_rows is not None and not call.columns:
+        call.columns = call.plain.columns(call.plain_rows)
+    return call.columns
+
+
+def _can_take(champion: Loaded, request: _Request) -> bool:
+    if request.call.plain is not None and request.call.plain is champion.plain:
+        return True
+    try:
+        champion.checks.check(request.columns, request.rows)
+    except InvalidInput:
+        return False
+    return True
 
 
 def _unit(call: Call, stick_to: str | None, request_id: str) -> str:
     """What decides the arm: the sticky key, else the caller's own id for the request, else ours."""
     if stick_to is not None:
-        values = call.columns.get(stick_to)
-        if values and values[0] is not None:
-            return str(values[0])
+        if call.plain is not None and call.plain_rows is not None:
+            value = call.plain.value(call.plain_rows[0], stick_to)
+        else:
+            values = call.columns.get(stick_to)
+            value = values[0] if values else None
+        if value is not None:  # 7.0 is the same key as 7, however it was decoded
+            return str(int(value)) if type(value) is float and value.is_integer() else str(value)
     return call.client_id or request_id
 
 
-def _record(request: _Request, version: int, scored: Scored, outputs: list[float] | None) -> PredictionRecord:
-    failure = request.failure
+def _record(request: _Request, version: int, share: Share) -> PredictionRecord:
+    failure, outputs = request.failure, share.outputs
     if failure is None:
-        outcome, error, own = scored.outcome, scored.error, scored
+        outcome, error, own = share.outcome, share.error, share
     elif outputs is None:
-        outcome, error, own = failure.outcome, f"{failure.error}; version {version} failed too: {scored.error}", failure
+        outcome, error, own = failure.outcome, f"{failure.error}; version {version} failed too: {share.error}", failure
     else:
         outcome, error, own = "fell_back", f"{failure.outcome}: {failure.error}", failure
-    return PredictionRecord(
-        request_id=request.request_id,
-        event_us=request.event_us,
-        received_us=request.received_us,
-        model=request.model,
-        epoch=request.epoch,
-        release=request.release,
-        version=request.version,
-        arm=request.arm,
-        weight=request.weight,
-        unit=request.unit,
-        outcome=outcome,
-        answered_by=None if outputs is None else version,
-        queue_us=(request.started_ns - request.received_ns) // 1000,
-        exec_us=own.exec_us,
-        rows=request.rows,
-        features=request.columns,
-        outputs=outputs,
-        error=error,
+    way, call = request.way, request.call
+    return PredictionRecord(  # by position: by name it costs twice as much, for each request
+        request.request_id,
+        request.event_us,
+        request.received_us,
+        way.model,
+        way.epoch,
+        way.release,
+        way.version,
+        way.arm,
+        way.weight,
+        request.unit,
+        outcome,
+        None if outputs is None else version,  # answered_by
+        (request.started_ns - request.received_ns) // 1000,  # queue_us
+        own.exec_us,
+        request.rows,
+        call.columns if call.plain_rows is None else call.plain_rows,
+        outputs,
+        error,
     )
 
 
-def _failure(request: _Request, version: int, scored: Scored, *, recorded: bool) -> TruelineError:
+def _failure(request: _Request, version: int, share: Share, *, recorded: bool) -> TruelineError:
     failure = request.failure
-    what = f"version {request.version} of '{request.model}' could not answer: {(failure or scored).error}"
+    what = f"version {request.way.version} of '{request.way.model}' could not answer: {(failure or share).error}"
     if failure is not None:
-        what += f"; nor could version {version}: {scored.error}"
-    if scored.separable or scored.outcome == "invalid_output":
+        what += f"; nor could version {version}: {share.error}"
+    if share.separable or share.outcome == "invalid_output":
         return TruelineError(
             f"{what}; the request is " + (f"recorded as {request.request_id}" if recorded else "unrecorded")
         )

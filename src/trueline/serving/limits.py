@@ -23,5 +23,9 @@ class Limits:
     shadow_seconds: float = 0.01  # shadow scores are gathered this long
     batch_seconds: float = 0.9  # a version in a child process that takes longer is killed: the champion answers
     start_seconds: float = 60.0  # for a child process to load its model
+    child_bytes: int = 0  # memory of a child process; 0: twice what it has once loaded, and half a GiB
+    memory_seconds: float = 1.0  # how often that is looked at
+    stuck_seconds: float = 2.0  # a serving process that scores one batch for longer is killed and started again
     warm_versions: int = 2  # versions that left the route table and stay loaded
+    asked_versions: int = 4  # versions that were loaded by request and are in no route table
     drain_seconds: float = 8.0  # on SIGTERM, for requests in progress

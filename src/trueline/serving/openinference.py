@@ -1,29 +1,38 @@
-"""Open Inference Protocol v2 in JSON: tensors by name in, tensors by name out.
+"""Open Inference Protocol v2: tensors by name in, tensors by name out; in JSON, or with data as raw bytes (binary.py).
 
 Each input is one column of the contract, of shape [n] or [n, 1], its data flat or nested. One input of shape [n, k]
-is taken as all k columns of the model, in its order, which is how clients send a matrix.
+is taken as all k columns of the model, in its order, which is how clients send a matrix; so is one of shape [k].
+
+`content_type` says what was encoded, as MLServer's clients do: `np`, `pd` and `datetime` change nothing here, `str` says
+that BYTES is text, which it is anyway, and `base64` that it is text in base64. Answers to `np` and `pd` carry the hint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import binascii
+from base64 import b64decode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from trueline.domain.contracts import Column, Kind
-from trueline.errors import InvalidInput
+from trueline.errors import InvalidInput, NotSupported
 from trueline.packaging.signature import Signature
+from trueline.serving import binary
 from trueline.serving.dataplane import Answer, Call
+from trueline.serving.responses import JSON, Header
 from trueline.serving.responses import encode as to_json
 
 MOST_DIMENSIONS = 8
+EXTENSIONS = ("binary_tensor_data", "model_repository")
+OCTETS = b"application/octet-stream"
 
-_INTEGERS = {f"{sign}INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if not sign else (0, 2**bits - 1)
-             for sign in ("", "U") for bits in (8, 16, 32, 64)}  # fmt: skip
-_FLOATS = frozenset({"FP16", "FP32", "FP64"})
 DATATYPES: dict[Kind, str] = {
     Kind.integer: "INT64",
     Kind.float32: "FP32",
@@ -33,13 +42,58 @@ DATATYPES: dict[Kind, str] = {
     Kind.datetime: "BYTES",
 }
 _WORDS = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null", dict: "object"}
+_HINTS: Mapping[str, frozenset[str] | None] = {  # content_type: the datatypes it goes with, None for all
+    "np": None,
+    "pd": None,
+    "str": frozenset({"BYTES"}),
+    "base64": frozenset({"BYTES"}),
+    "datetime": frozenset({"BYTES"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Allowed:
+    """What JSON may hold for a datatype; null passes, the contract judges it."""
+
+    types: frozenset[type]
+    low: int | None = None
+    high: int | None = None
+
+    def __call__(self, value: Any) -> bool:
+        if type(value) not in self.types:
+            return False
+        return self.low is None or self.high is None or value is None or self.low <= value <= self.high
+
+    def all(self, values: list[Any]) -> bool:
+        """The same for many, without a call for each."""
+        if not self.types.issuperset(map(type, values)):
+            return False
+        if self.low is None or self.high is None:
+            return True
+        numbers = [value for value in values if value is not None]
+        return not numbers or (min(numbers) >= self.low and max(numbers) <= self.high)
+
+
+def _allowed(datatype: str, dtype: np.dtype[Any]) -> _Allowed:
+    if datatype == "BOOL":
+        return _Allowed(frozenset({bool, type(None)}))
+    if dtype.kind == "f":
+        return _Allowed(frozenset({float, int, type(None)}))
+    limits = np.iinfo(dtype)
+    return _Allowed(frozenset({int, type(None)}), int(limits.min), int(limits.max))
+
+
+_ALLOWED = {
+    **{datatype: _allowed(datatype, dtype) for datatype, dtype in binary.DTYPES.items()},
+    binary.TEXT: _Allowed(frozenset({str, type(None)})),
+}
 
 
 class Input(msgspec.Struct):
     name: str
     shape: list[int]
     datatype: str
-    data: list[Any]
+    data: list[Any] | None = None
     parameters: dict[str, Any] | None = None
 
 
@@ -58,44 +112,73 @@ class InferRequest(msgspec.Struct):
 _decode = msgspec.json.Decoder(InferRequest).decode
 
 
-def decode(body: bytes, signature: Signature) -> Call:
-    """The call of an infer request to a model of this signature."""
+@dataclass(slots=True)
+class Form:
+    """How the answer is wanted."""
+
+    output: str
+    binary: bool = False
+    hint: str | None = None
+
+
+def decode(body: bytes, signature: Signature, json_size: bytes | None = None) -> tuple[Call, Form]:
+    """The call of an infer request to a model of this signature; `json_size`: of the binary extension's header."""
+    rest: memoryview | None = None
+    if json_size is not None:
+        body, rest = binary.split(body, json_size)
     try:
         request = _decode(body)
     except RecursionError:
         raise InvalidInput("the body is nested too deeply") from None
     except (msgspec.DecodeError, ValueError) as problem:
         raise InvalidInput(f"the body is not an inference request: {problem}") from None
-    for output in request.outputs or ():
-        if output.name != signature.output:
-            raise InvalidInput(f"output '{output.name}': the model has no such output; it has '{signature.output}'")
-    if not request.inputs:
+    wanted = form(request, signature) if request.parameters or request.outputs else Form(signature.output)
+    if rest is None:
+        return to_call(request, signature), wanted
+    sizes = [(tensor.name, (tensor.parameters or {}).get(binary.SIZE)) for tensor in request.inputs]
+    return to_call(request, signature, binary.shares(rest, sizes)), wanted
+
+
+def to_call(request: InferRequest, signature: Signature, raw: Sequence[binary.Raw | None] | None = None) -> Call:
+    """The call of a request; `raw` has the bytes of each input, None for data that is in the request itself."""
+    inputs = request.inputs
+    if not inputs:
         raise InvalidInput("'inputs' is empty; send one tensor for each column of the model")
     columns: dict[str, list[Any]] = {}
-    for tensor in request.inputs:
-        for name, values in _columns(tensor, signature, alone=len(request.inputs) == 1):
+    for place, tensor in enumerate(inputs):
+        values = _values(tensor, None if raw is None else raw[place])
+        for name, column in _columns(tensor, values, signature, alone=len(inputs) == 1):
             if name in columns:
                 raise InvalidInput(f"input '{name}': is given twice")
-            columns[name] = values
+            columns[name] = column
     return Call(columns, len(next(iter(columns.values()))), client_id=request.id)
 
 
-def encode(answer: Answer, output: str) -> bytes:
-    return to_json(
-        {
-            "model_name": answer.model,
-            "model_version": str(answer.version),
-            "id": answer.client_id or answer.request_id,
-            "parameters": {"request_id": answer.request_id},
-            "outputs": [
-                {"name": output, "shape": [len(answer.outputs), 1], "datatype": "FP64", "data": answer.outputs}
-            ],
-        }
-    )
+def encode(answer: Answer, wanted: Form) -> tuple[bytes, bytes, tuple[Header, ...]]:
+    """Body, content type and headers."""
+    output: dict[str, Any] = {"name": wanted.output, "shape": [len(answer.outputs), 1], "datatype": "FP64"}
+    parameters = {"request_id": answer.request_id}
+    said = {
+        "model_name": answer.model,
+        "model_version": str(answer.version),
+        "id": answer.client_id or answer.request_id,
+        "parameters": parameters,
+        "outputs": [output],
+    }
+    if wanted.hint is not None:
+        parameters["content_type"] = wanted.hint
+        output["parameters"] = {"content_type": "np"}
+    if not wanted.binary:
+        output["data"] = answer.outputs
+        return to_json(said), JSON, ()
+    data = binary.pack("FP64", answer.outputs)
+    output["parameters"] = {**output.get("parameters", {}), binary.SIZE: len(data)}
+    head = to_json(said)
+    return head + data, OCTETS, ((binary.LENGTH, b"%d" % len(head)),)
 
 
 def server_metadata() -> dict[str, Any]:
-    return {"name": "trueline", "version": version("trueline"), "extensions": []}
+    return {"name": "trueline", "version": version("trueline"), "extensions": list(EXTENSIONS)}
 
 
 def model_metadata(model: str, versions: Sequence[int], kind: str, signature: Signature) -> dict[str, Any]:
@@ -110,25 +193,83 @@ def model_metadata(model: str, versions: Sequence[int], kind: str, signature: Si
     }
 
 
-def _columns(tensor: Input, signature: Signature, *, alone: bool) -> Iterator[tuple[str, list[Any]]]:
+def form(request: InferRequest, signature: Signature) -> Form:
+    """What `parameters` and `outputs` ask for; there is one output, so each may ask for it."""
+    wanted = Form(signature.output)
+    parameters = request.parameters or {}
+    wanted.binary = parameters.get("binary_data_output") is True
+    hint = parameters.get("content_type")
+    if hint is not None:
+        if not isinstance(hint, str) or hint not in _HINTS:
+            raise InvalidInput(_unknown_hint("the request", hint))
+        wanted.hint = hint if hint == "pd" else "np"
+    for output in request.outputs or ():
+        if output.name != signature.output:
+            raise InvalidInput(f"output '{output.name}': the model has no such output; it has '{signature.output}'")
+        _ask_for(output, wanted)
+    return wanted
+
+
+def _ask_for(output: Output, wanted: Form) -> None:
+    asked = output.parameters or {}
+    if "binary_data" in asked:
+        wanted.binary = asked["binary_data"] is True
+    if asked.get("classification"):
+        raise NotSupported(f"output '{output.name}': classification is not supported here; ask for the values")
+    if "shared_memory_region" in asked:
+        raise NotSupported(f"output '{output.name}': shared memory is not supported here; ask for the data itself")
+    hint = asked.get("content_type")
+    if hint is not None:
+        if hint not in ("np", "pd"):
+            raise InvalidInput(f"output '{output.name}': content_type {hint!r} does not go with numbers; use np or pd")
+        wanted.hint = wanted.hint or "np"
+
+
+def _values(tensor: Input, raw: binary.Raw | None) -> list[Any] | NDArray[Any]:
+    """The flat values of a tensor, of its datatype and as many as its shape says."""
     shape = tensor.shape
     if not 1 <= len(shape) <= MOST_DIMENSIONS or min(shape) < 0:
         raise InvalidInput(f"input '{tensor.name}': expected shape [rows, 1], got {shape}")
-    values = _flat(tensor.data)
-    if len(values) != prod(shape):
-        raise InvalidInput(f"input '{tensor.name}': shape {shape} needs {prod(shape)} values, got {len(values)}")
-    if not values:
-        raise InvalidInput(f"input '{tensor.name}': has no rows; send at least one")
-    _check_datatype(tensor, values)
-    width = prod(shape[1:])
-    if width == 1:
-        yield tensor.name, values
-    elif alone and len(shape) == 2 and width == len(signature.inputs):
-        for place, column in enumerate(signature.inputs):
-            yield column.name, _as_kind(column, values[place::width])
+    values: list[Any] | NDArray[Any]
+    if raw is not None:
+        values = binary.array(tensor.name, tensor.datatype, shape, raw)
+    elif tensor.data is None:
+        raise _without_data(tensor)
     else:
-        expected = f"[rows, 1], or one input of [rows, {len(signature.inputs)}]"
+        values = _flat(tensor.data)
+        if len(values) != prod(shape):
+            raise InvalidInput(f"input '{tensor.name}': shape {shape} needs {prod(shape)} values, got {len(values)}")
+        _check_datatype(tensor, values)
+    if not len(values):
+        raise InvalidInput(f"input '{tensor.name}': has no rows; send at least one")
+    hint = tensor.parameters.get("content_type") if tensor.parameters else None
+    return values if hint is None else _hinted(tensor, hint, values)
+
+
+def _columns(
+    tensor: Input, values: list[Any] | NDArray[Any], signature: Signature, *, alone: bool
+) -> Iterator[tuple[str, list[Any]]]:
+    shape, width = tensor.shape, len(signature.inputs)
+    if prod(shape[1:]) == 1 and not (alone and shape == [width] and tensor.name not in signature.names):
+        yield tensor.name, _plain(values, tensor.name, signature)
+    elif alone and width in (prod(shape[1:]), len(values)):
+        for place, column in enumerate(signature.inputs):
+            yield column.name, _as_kind(column, _plain(values[place::width], column.name, signature))
+    else:
+        expected = f"[rows, 1], or one input of [rows, {width}]"
         raise InvalidInput(f"input '{tensor.name}': expected shape {expected}, got {shape}")
+
+
+def _plain(values: list[Any] | NDArray[Any], name: str, signature: Signature) -> list[Any]:
+    """One column as Python values. Raw bytes can hold what JSON cannot: a number that is none is null where that may be."""
+    if isinstance(values, list):
+        return values
+    listed: list[Any] = values.tolist()
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        column = next((one for one in signature.inputs if one.name == name), None)
+        if column is None or column.nullable:
+            return [value if isfinite(value) else None for value in listed]
+    return listed
 
 
 def _as_kind(column: Column, values: list[Any]) -> list[Any]:
@@ -141,35 +282,58 @@ def _as_kind(column: Column, values: list[Any]) -> list[Any]:
 def _flat(data: list[Any]) -> list[Any]:
     """Row-major data without its nesting."""
     for _ in range(MOST_DIMENSIONS):
-        if not any(type(value) is list for value in data):
+        if list not in map(type, data):
             return data
         data = [one for value in data for one in (value if type(value) is list else (value,))]
     raise InvalidInput(f"a tensor has at most {MOST_DIMENSIONS} dimensions; the data is nested deeper")
 
 
 def _check_datatype(tensor: Input, values: list[Any]) -> None:
-    """The values are of the declared type; null passes, the contract judges it."""
-    datatype = tensor.datatype
-    if datatype in _INTEGERS:
-        low, high = _INTEGERS[datatype]
-        for row, value in enumerate(values):
-            if value is not None and (type(value) is not int or not low <= value <= high):
-                raise InvalidInput(_mismatch(tensor, value, row))
+    """The values are of the declared type."""
+    allowed = _ALLOWED.get(tensor.datatype)
+    if allowed is None:
+        raise InvalidInput(f"input '{tensor.name}': unknown datatype '{tensor.datatype}'; known are {binary.KNOWN}")
+    if allowed.all(values):
         return
-    if datatype in _FLOATS:
-        allowed: frozenset[type] = frozenset({float, int, type(None)})
-    elif datatype == "BYTES":
-        allowed = frozenset({str, type(None)})
-    elif datatype == "BOOL":
-        allowed = frozenset({bool, type(None)})
-    else:
-        known = ", ".join(["BOOL", *_INTEGERS, "FP16", "FP32", "FP64", "BYTES"])
-        raise InvalidInput(f"input '{tensor.name}': unknown datatype '{datatype}'; known are {known}")
-    for row, value in enumerate(values):
-        if type(value) not in allowed:
-            raise InvalidInput(_mismatch(tensor, value, row))
+    row, value = next((row, value) for row, value in enumerate(values) if not allowed(value))
+    got = f"{value}" if type(value) is int else _WORDS.get(type(value), "something else")
+    raise InvalidInput(f"input '{tensor.name}': expected {tensor.datatype}, got {got} at row {row}")
 
 
-def _mismatch(tensor: Input, value: Any, row: int) -> str:
-    what = f"{value}" if type(value) is int else _WORDS.get(type(value), "something else")
-    return f"input '{tensor.name}': expected {tensor.datatype}, got {what} at row {row}"
+def _without_data(tensor: Input) -> Exception:
+    parameters = tensor.parameters or {}
+    if "shared_memory_region" in parameters:
+        return NotSupported(f"input '{tensor.name}': shared memory is not supported here; send the data itself")
+    if binary.SIZE in parameters:
+        return InvalidInput(
+            f"input '{tensor.name}': has a {binary.SIZE}, but no header Inference-Header-Content-Length says where the "
+            "bytes begin"
+        )
+    return InvalidInput(f"input '{tensor.name}': has no data")
+
+
+def _hinted(tensor: Input, hint: Any, values: list[Any] | NDArray[Any]) -> list[Any] | NDArray[Any]:
+    """The values as a content_type means them."""
+    if not isinstance(hint, str) or hint not in _HINTS:
+        raise InvalidInput(_unknown_hint(f"input '{tensor.name}'", hint))
+    datatypes = _HINTS[hint]
+    if datatypes is not None and tensor.datatype not in datatypes:
+        raise InvalidInput(
+            f"input '{tensor.name}': content_type '{hint}' goes with {', '.join(datatypes)}, not with {tensor.datatype}"
+        )
+    if hint != "base64":
+        return values
+    return [None if value is None else _unbase64(tensor.name, value, row) for row, value in enumerate(values)]
+
+
+def _unbase64(name: str, value: str, row: int) -> str:
+    try:
+        return b64decode(value, validate=True).decode()
+    except (binascii.Error, ValueError):
+        raise InvalidInput(
+            f"input '{name}': expected text in UTF-8 as base64, got something else at row {row}"
+        ) from None
+
+
+def _unknown_hint(where: str, hint: Any) -> str:
+    return f"{where}: content_type {str(hint)[:60]!r} is not known here; known are {', '.join(_HINTS)}"

@@ -1,7 +1,11 @@
 """The batch pipe between the server and a version's child process: messages of [u32 length][msgpack] over a socket pair.
 
 The child says Ready once, then answers each Work with Values or Refused of the same number. Numbers of float64 travel
-as raw bytes in the machine's own order: both ends are on one machine.
+as raw bytes in the machine's own order: both ends are on one machine. Rows travel as they came, encoded from the very
+tuples the request was decoded into; making arrays of them is work for the child's core, not for the event loop's.
+
+A model runs in the child and may write anything anywhere, so what comes from there is believed only as far as it is
+checked: too long, not decodable or not asked for is `Garbled`.
 """
 
 from __future__ import annotations
@@ -13,10 +17,17 @@ from typing import Any
 import msgspec
 
 LENGTH = struct.Struct("=I")
+LONGEST = 64 * 1024 * 1024  # bytes of an answer: eight million rows
 
 
-class Ready(msgspec.Struct, tag="ready"):
-    """The model is loaded."""
+class Garbled(ValueError):
+    """What came from the child is no answer."""
+
+
+class Ready(msgspec.Struct, tag="ready", omit_defaults=True):
+    """The model is loaded. `tuples`: Work may come as rows."""
+
+    tuples: bool = False
 
 
 class Broken(msgspec.Struct, tag="broken"):
@@ -25,10 +36,13 @@ class Broken(msgspec.Struct, tag="broken"):
     error: str
 
 
-class Work(msgspec.Struct, tag="work"):
+class Work(msgspec.Struct, tag="work", omit_defaults=True):
+    """Rows to score: as columns, or as tuples in the order of the signature's inputs."""
+
     number: int
     rows: int
-    columns: Mapping[str, Sequence[Any]]
+    columns: Mapping[str, Sequence[Any]] | None = None
+    tuples: Sequence[Sequence[Any]] | None = None
 
 
 class Values(msgspec.Struct, tag="values"):
@@ -69,12 +83,18 @@ class Inbox:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[FromChild]:
+        """The messages that are complete by now; Garbled as soon as it is clear that there will be none."""
         self._buffer += data
         while len(self._buffer) >= LENGTH.size:
             (length,) = LENGTH.unpack_from(self._buffer)
+            if length > LONGEST:
+                raise Garbled(f"it announced an answer of {length} bytes")
             end = LENGTH.size + length
             if len(self._buffer) < end:
                 return
             payload = bytes(self._buffer[LENGTH.size : end])
             del self._buffer[:end]
-            yield _from_child.decode(payload)
+            try:
+                yield _from_child.decode(payload)
+            except (msgspec.DecodeError, RecursionError) as problem:
+                raise Garbled(f"it sent what is no answer: {problem}") from None

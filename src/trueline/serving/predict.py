@@ -13,7 +13,9 @@ import msgspec
 
 from trueline.errors import InvalidInput
 from trueline.journal.records import prediction_id
+from trueline.serving.checks import missing
 from trueline.serving.dataplane import Answer, Call
+from trueline.serving.plain import Plain
 from trueline.serving.responses import encode as to_json
 
 _decode = msgspec.json.Decoder().decode
@@ -30,7 +32,10 @@ def decode_json(body: bytes) -> Any:
         raise InvalidInput(f"the body is not valid JSON: {what}") from None
 
 
-def decode(body: bytes) -> Call:
+def decode(body: bytes, plain: Plain | None = None) -> Call:
+    """The call of a body; `plain` decodes those that need no further look."""
+    if plain is not None and (rows := plain.decode(body)) is not None:
+        return Call({}, len(rows), plain_rows=rows, plain=plain)
     parsed = decode_json(body)
     if not isinstance(parsed, dict):
         raise InvalidInput('expected an object: one row, or {"instances": [row, …]}')
@@ -46,18 +51,21 @@ def decode(body: bytes) -> Call:
     return Call(_columns(rows), len(rows))
 
 
+class _Said(msgspec.Struct, gc=False):
+    predictions: list[float]
+    prediction_ids: list[str | None]
+    model: str
+    version: int
+
+
 def encode(answer: Answer) -> bytes:
-    request_id = answer.request_id
-    return to_json(
-        {
-            "predictions": answer.outputs,
-            "prediction_ids": [
-                prediction_id(request_id, row) if answer.recorded else None for row in range(len(answer.outputs))
-            ],
-            "model": answer.model,
-            "version": answer.version,
-        }
-    )
+    request_id, outputs = answer.request_id, answer.outputs
+    ids: list[str | None]
+    if answer.recorded:
+        ids = [prediction_id(request_id, row) for row in range(len(outputs))]
+    else:
+        ids = [None] * len(outputs)
+    return to_json(_Said(outputs, ids, answer.model, answer.version))
 
 
 def _columns(rows: list[Any]) -> dict[str, list[Any]]:
@@ -76,6 +84,6 @@ def _uneven(rows: list[Any]) -> str:
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             return f"expected an object of columns at row {number}"
-    known = {name for row in rows for name in row}
-    number, name = min((number, name) for number, row in enumerate(rows) for name in known - row.keys())
-    return f"input '{name}': is missing at row {number}"
+    known = {name: None for row in rows for name in row}
+    number = next(number for number, row in enumerate(rows) if known.keys() - row.keys())
+    return missing([name for name in known if name not in rows[number]], f" at row {number}")

@@ -15,11 +15,12 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 from urllib.parse import unquote_to_bytes
 
 import httptools
+import msgspec
 
 from trueline.errors import TruelineError
 from trueline.serving.limits import Limits
@@ -28,10 +29,11 @@ from trueline.serving.responses import CONTINUE, JSON, Header, headers_for, prob
 log = logging.getLogger(__name__)
 
 SLICE = 16_384  # bytes parsed before the limits are looked at again
+_NOTHING, _HEAD, _BODY = range(3)  # what a deadline was set for
+_METHODS = {name.encode(): name for name in ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")}
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct):
     method: str
     path: str  # decoded, without the query
     headers: dict[bytes, bytes]  # names in lower case
@@ -41,11 +43,10 @@ class Request:
 class Exchange:
     """One request's place in its connection; answered exactly once, whenever that may be."""
 
-    __slots__ = ("_connection", "_head", "_keep", "_minor", "data", "last")
+    __slots__ = ("_connection", "_head", "_minor", "data", "last")
 
-    def __init__(self, connection: Connection, *, keep: bool, minor: bool, head: bool) -> None:
+    def __init__(self, connection: Connection, keep: bool, minor: bool, head: bool) -> None:  # noqa: FBT001  one for each request
         self._connection = connection
-        self._keep = keep
         self._minor = minor  # HTTP/1.0
         self._head = head
         self.data: bytes | None = None
@@ -54,12 +55,13 @@ class Exchange:
     def answer(self, status: int, body: bytes, kind: bytes = JSON, headers: tuple[Header, ...] = ()) -> None:
         if self.data is not None:
             return
-        if self._connection.server.draining:
+        connection = self._connection
+        if connection.server.draining:
             self.last = True
         self.data = response(
             status, body, kind, headers, close=self.last, keep_alive=self._minor and not self.last, head=self._head
         )
-        self._connection.flush()
+        connection.flush()
 
     def refuse(self, error: TruelineError) -> None:
         self.answer(error.status, problem(str(error)), JSON, headers_for(error))
@@ -120,6 +122,8 @@ class Connection(asyncio.Protocol):
         self._body_bytes = 0
         self._receiving = False  # inside a request
         self._in_head = False
+        self._awaited = _NOTHING
+        self._chunk = 0  # bytes being parsed
         self._refused = False  # nothing more is read from this sender
         self._continue_due = False
         self._backlog = b""  # received and not parsed yet
@@ -162,6 +166,7 @@ class Connection(asyncio.Protocol):
 
     def _feed(self, data: bytes) -> None:
         began = self._in_head
+        self._chunk = len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -171,8 +176,20 @@ class Connection(asyncio.Protocol):
             if not self._refused:
                 self._refuse(400, f"this is not a request of HTTP/1.1: {_reason(broken)}")
             return
-        if self._in_head and began:
-            self._head_bytes += len(data)
+        if self._receiving:
+            self._await(began=began)
+
+    def _await(self, *, began: bool) -> None:
+        """A request is there in part: the rest has its time, and its headers their size."""
+        if not self._in_head:
+            if self._awaited != _BODY:
+                self._awaited = _BODY
+                self._due_in(self._limits.body_seconds)
+        elif not began:
+            self._awaited = _HEAD
+            self._due_in(self._limits.head_seconds)
+        else:
+            self._head_bytes += self._chunk
             if self._head_bytes > self._limits.head_bytes:
                 self._refuse(431, f"request line and headers exceed {self._limits.head_bytes} bytes")
 
@@ -219,8 +236,7 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers = {}
         self._head_bytes = self._body_bytes = 0
-        self._body = []
-        self._due_in(self._limits.head_seconds)
+        self._awaited = _NOTHING
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -233,16 +249,16 @@ class Connection(asyncio.Protocol):
         if self._refused or self._parser.should_upgrade():
             return
         headers = self._headers
-        size = len(self._url) + sum(map(len, headers)) + sum(map(len, headers.values()))
-        if size > self._limits.head_bytes:
-            self._refuse(431, f"request line and headers exceed {self._limits.head_bytes} bytes")
-            return
+        if self._head_bytes or self._chunk > self._limits.head_bytes:  # else they came in one small piece
+            size = len(self._url) + sum(map(len, headers)) + sum(map(len, headers.values()))
+            if size > self._limits.head_bytes:
+                self._refuse(431, f"request line and headers exceed {self._limits.head_bytes} bytes")
+                return
         length = headers.get(b"content-length")
         if length is not None and int(length) >= self._limits.body_bytes:
             self._too_large()
-        elif length is not None or b"transfer-encoding" in headers:
-            self._due_in(self._limits.body_seconds)
-            if headers.get(b"expect", b"").lower() == b"100-continue" and not self._refused:
+        elif b"expect" in headers and (length is not None or b"transfer-encoding" in headers):
+            if headers[b"expect"].lower() == b"100-continue":
                 self._continue_due = True
                 self._invite()
 
@@ -257,24 +273,27 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._receiving = self._in_head = self._continue_due = False
-        if self._refused or self._parser.should_upgrade():
-            return
         parser = self._parser
-        method = parser.get_method().decode("ascii", "replace")
-        exchange = Exchange(
-            self,
-            keep=parser.should_keep_alive(),
-            minor=parser.get_http_version() == "1.0",
-            head=method == "HEAD",
-        )
+        if self._refused or parser.should_upgrade():
+            return
+        name = parser.get_method()
+        method = _METHODS.get(name) or name.decode("ascii", "replace")
+        keep = parser.should_keep_alive()
+        minor = b"connection" in self._headers and parser.get_http_version() == "1.0"  # who keeps alive there says so
+        exchange = Exchange(self, keep, minor, method == "HEAD")
         self._queue.append(exchange)
-        if exchange.last:
+        if not keep:
             self._refused = True
-        self._due_in(math.inf)
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body = []
+        if not self._clogged:
+            self.deadline = math.inf
+        body = self._body
+        if body:
+            self._body = []
         try:
-            self.server.handle(Request(method, _path(self._url), self._headers, body), exchange)
+            self.server.handle(
+                Request(method, _path(self._url), self._headers, body[0] if len(body) == 1 else b"".join(body)),
+                exchange,
+            )
         except Exception:
             log.exception("a defect in trueline, while answering %s %r", method, self._url)
             exchange.answer(500, problem("an unexpected error happened here; the server's log has it"))
@@ -293,8 +312,8 @@ class Connection(asyncio.Protocol):
         if not queue:
             if self._continue_due:
                 self._invite()
-            if not self._receiving:
-                self._due_in(self._limits.idle_seconds)
+            if not (self._receiving or self._clogged):
+                self.deadline = self.server.now + self._limits.idle_seconds
         if self._paused:
             self._resume()
 
@@ -324,7 +343,7 @@ class Connection(asyncio.Protocol):
         self._receiving = False
         self._body = []
         self.server.refusals(status)
-        exchange = Exchange(self, keep=False, minor=False, head=False)
+        exchange = Exchange(self, False, False, False)
         self._queue.append(exchange)
         exchange.answer(status, problem(sentence), JSON, headers)
 
@@ -370,6 +389,7 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
 
+@lru_cache(maxsize=1024)
 def _path(url: bytes) -> str:
     if not url.startswith(b"/"):  # the absolute form, or `*`
         try:

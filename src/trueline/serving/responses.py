@@ -42,7 +42,9 @@ def response(
     head: bool = False,
 ) -> bytes:
     """The whole answer; `keep_alive` says so to a client of HTTP/1.0, `head` leaves the body out."""
-    more = b"".join([b"%b: %b\r\n" % header for header in headers]) if headers else b""
+    more = b""
+    for header in headers:
+        more += b"%b: %b\r\n" % header
     if close:
         more += b"connection: close\r\n"
     elif keep_alive:

@@ -17,17 +17,42 @@ from numpy.typing import NDArray
 from trueline.journal.records import Outcome
 from trueline.packaging.executors import Executor
 from trueline.packaging.signature import Signature
+from trueline.serving.plain import Tuples
 from trueline.serving.scoreboard import Scoreboard
 
 Values = NDArray[np.float64]
+Columns = Mapping[str, Sequence[Any]]
 
 
-@dataclass(frozen=True, slots=True)
 class Batch:
-    columns: Mapping[str, Sequence[Any]]
-    rows: int
-    requests: int
-    event_us: int  # of its first request
+    """Rows to score, as columns or as tuples in the order of the signature's inputs; what is asked for is made."""
+
+    __slots__ = ("_columns", "_names", "event_us", "requests", "rows", "tuples", "waited_ns")
+
+    def __init__(
+        self,
+        columns: Columns | None,
+        rows: int,
+        requests: int,
+        event_us: int,  # of its first request
+        *,
+        tuples: Tuples | None = None,
+        names: Sequence[str] = (),
+    ) -> None:
+        self._columns = columns
+        self.rows = rows
+        self.requests = requests
+        self.event_us = event_us
+        self.tuples = tuples
+        self._names = names
+        self.waited_ns = 0  # of the first request, by the time it is scored
+
+    @property
+    def columns(self) -> Columns:
+        if self._columns is None:
+            values = zip(*(self.tuples or ()), strict=True)
+            self._columns = {name: list(column) for name, column in zip(self._names, values, strict=True)}
+        return self._columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +91,18 @@ class InProcess:
         self.kind = executor.kind
         self._version = version
         self._predict = executor.predict
+        self._predict_rows: Callable[[Tuples], Values] | None = getattr(executor, "predict_rows", None)
         self._scoreboard = scoreboard
 
     def run(self, batch: Batch, done: Done) -> None:
-        self._scoreboard.begin(self._version, batch.requests, batch.event_us)
+        self._scoreboard.begin(self._version, batch.requests, batch.event_us, batch.rows)
+        tuples, predict_rows = batch.tuples, self._predict_rows
         started = perf_counter_ns()
         try:
-            values = self._predict(batch.columns)
+            if tuples is None or predict_rows is None:
+                values = self._predict(batch.columns)
+            else:
+                values = predict_rows(tuples)
             spent = (perf_counter_ns() - started) // 1000
             scored = judge(values, batch.rows, spent)
         except Exception as problem:  # noqa: BLE001  whatever a model raises is its failure, not the server's

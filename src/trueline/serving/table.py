@@ -1,15 +1,19 @@
 """The versions of this process and the route table in force.
 
-A new table is prepared beside the old one: each version it names is loaded off the event loop, its digest verified,
-and warmed up; then one assignment swaps the tables. Requests that were routed before keep their version, so no request
-fails because of a swap. Versions that left the table stay loaded for a while: going back to them takes no loading.
+A new table is prepared beside the old one: each version it names is loaded off the event loop, its digest and signature
+verified, and warmed up; then one assignment swaps the tables. Requests that were routed before keep their version, so no
+request fails because of a swap. Versions that left the table stay loaded for a while: going back to them takes no loading.
+
+Loading may take seconds, and nothing waits for it but the table that needs it: a newer table whose versions are at hand,
+such as a rollback, passes by, and the older one is refused when it is ready at last. So what stands is looked at twice,
+before the loading and in the moment of the swap, with nothing awaited in between.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +22,15 @@ from trueline import routefile
 from trueline.domain.contracts import Column, Kind
 from trueline.domain.routes import Route, RouteTable
 from trueline.errors import Conflict, NotFound, PackagingFailed, TruelineError, Unavailable
-from trueline.packaging import executors, manifest
+from trueline.packaging import executors, manifest, python_environment
+from trueline.serving import plain, signatures
 from trueline.serving.batching import Lane, Settle
 from trueline.serving.checks import Checks
 from trueline.serving.children import Child, command
+from trueline.serving.contained import Contained
 from trueline.serving.limits import Limits
 from trueline.serving.metrics import Metrics
+from trueline.serving.plain import Plain
 from trueline.serving.routing import Split
 from trueline.serving.runners import Batch, InProcess, Runner, Scored
 from trueline.serving.scoreboard import Scoreboard
@@ -43,6 +50,7 @@ class Loaded:
     digest: str
     runner: Runner
     checks: Checks
+    plain: Plain | None  # decodes rows of this version's inputs that need no further look
     lane: Lane
 
 
@@ -72,7 +80,9 @@ class Versions:
         self._metrics = metrics
         self._keep = keep  # where the table is kept for the next start
         self._loaded: dict[int, Loaded] = {}  # least recently routed first
-        self._one_at_a_time = asyncio.Lock()
+        self._under_way: dict[tuple[int, str, str], asyncio.Task[Loaded]] = {}  # being loaded, for whoever asks
+        self._pending: list[RouteTable] = []  # tables whose versions are being loaded
+        self._asked: set[int] = set()  # versions that somebody had loaded by name, in no table or not yet
         self._settle: Settle
         self._settle_shadow: Settle
 
@@ -99,23 +109,69 @@ class Versions:
         The same table again is acknowledged again, and one epoch may come twice, with more shadows. A hold gives way only to who has seen it: a table that holds too,
         or one sent with `over_hold`, the epoch of the hold.
         """
-        async with self._one_at_a_time:
-            current = self.standing.table
-            if table == current:
-                return current
-            if table.completes(current):
-                return await self._swap(table)
-            if table.epoch <= current.epoch:
-                raise Conflict(f"epoch {table.epoch} is not newer than epoch {current.epoch}, which is in force here")
-            if current.hold and not table.hold and over_hold != current.epoch:
-                raise Conflict(f"epoch {current.epoch} is held by a person on this server; release the hold first")
-            return await self._swap(table)
+        if self._stands(table, over_hold):
+            return table
+        by_version = await self._ready_all(table)
+        try:
+            already = self._stands(table, over_hold)  # the world went on meanwhile
+        except Conflict:
+            await self._discard(by_version.values())
+            raise
+        if already:
+            return table
+        await self._swap(table, by_version)
+        return table
 
     async def override(self, table: RouteTable) -> RouteTable:
         """Put a person's table in force on this server: it takes the next epoch, and a hold."""
-        async with self._one_at_a_time:
-            epoch = max(self.standing.table.epoch + 1, table.epoch)
-            return await self._swap(replace(table, epoch=epoch, hold=True))
+        by_version = await self._ready_all(table)
+        epoch = max(self.standing.table.epoch + 1, table.epoch)
+        held = replace(table, epoch=epoch, hold=True)
+        await self._swap(held, by_version)
+        return held
+
+    async def load(self, route: Route) -> None:
+        """Have a version warm that no table names: it answers who names it, and stays until it is unloaded."""
+        if len(self._asked - {route.version} - self.standing.by_version.keys()) >= self._limits.asked_versions:
+            raise Conflict(
+                f"{self._limits.asked_versions} versions are loaded by request already ({_numbers(self._asked)}); unload one"
+            )
+        loaded = await self._shared(route)
+        if route.version in self.standing.by_version:  # routed meanwhile, or all along
+            await self._discard([loaded])
+            return
+        before = self._loaded.pop(route.version, loaded)
+        self._loaded[route.version] = loaded
+        self._asked.add(route.version)
+        if before is not loaded:
+            await before.runner.close()
+
+    async def unload(self, version: int) -> None:
+        """Let go of a version that no table names, once it has answered what it was asked."""
+        loaded = self.pinned(version)
+        if version in self.standing.by_version.keys() | self._awaited():
+            raise Conflict(
+                f"version {version} of '{self.standing.table.model}' is in the route table, so it stays loaded; a release "
+                "or a rollback takes it out"
+            )
+        del self._loaded[version]
+        self._asked.discard(version)
+        while not loaded.lane.idle:  # noqa: ASYNC110  rare, and an event would cost each request something
+            await asyncio.sleep(0.005)
+        await loaded.runner.close()
+
+    def _stands(self, table: RouteTable, over_hold: int | None) -> bool:
+        """Whether the table is in force already; Conflict when it may not be put in force."""
+        current = self.standing.table
+        if table == current:
+            return True
+        if table.completes(current):
+            return False
+        if table.epoch <= current.epoch:
+            raise Conflict(f"epoch {table.epoch} is not newer than epoch {current.epoch}, which is in force here")
+        if current.hold and not table.hold and over_hold != current.epoch:
+            raise Conflict(f"epoch {current.epoch} is held by a person on this server; release the hold first")
+        return False
 
     async def close(self) -> None:
         for loaded in self.loaded:
@@ -126,34 +182,54 @@ class Versions:
         for loaded in self.loaded:
             await loaded.lane.drain_shadows()
 
-    async def _swap(self, table: RouteTable) -> RouteTable:
-        by_version = await self._ready_all(table)
+    async def _swap(self, table: RouteTable, by_version: dict[int, Loaded]) -> None:
+        """Put it in force, at once; then keep it for the next start, and let go of what nobody needs."""
         replaced = [old for one in by_version.values() if (old := self._loaded.pop(one.version, one)) is not one]
         self._loaded.update(by_version)
         self.standing = Standing(table, by_version)
         if self._keep is not None:
             try:
-                routefile.write(self._keep, table)
+                await asyncio.to_thread(routefile.write, self._keep, table)  # waits for others that write it
             except Unavailable as problem:
                 log.warning("%s", problem)
         await self._let_go(replaced)
-        return table
 
     async def _ready_all(self, table: RouteTable) -> dict[int, Loaded]:
         """Every version of the table, loaded side by side; if one cannot be, none is kept that was not there."""
-        found = await asyncio.gather(*(self._ready(route) for route in table.routes), return_exceptions=True)
+        self._pending.append(table)
+        try:
+            found = await asyncio.gather(*(self._shared(route) for route in table.routes), return_exceptions=True)
+        finally:
+            self._pending.remove(table)
         loaded = [one for one in found if isinstance(one, Loaded)]
         if len(loaded) < len(found):
-            for one in loaded:
-                if self._loaded.get(one.version) is not one:
-                    await one.runner.close()
+            await self._discard(loaded)
             raise next(one for one in found if isinstance(one, BaseException))
         return {one.version: one for one in loaded}
 
-    async def _ready(self, route: Route) -> Loaded:
+    async def _shared(self, route: Route) -> Loaded:
+        """A version that is at hand or, if it is not, loaded once for all tables that wait for it."""
         known = self._loaded.get(route.version)
         if known is not None and (known.path, known.digest) == (route.path, route.digest):
             return known
+        key = (route.version, route.path, route.digest)
+        loading = self._under_way.get(key)
+        if loading is None:
+            loading = self._under_way[key] = asyncio.get_running_loop().create_task(self._ready(route))
+            loading.add_done_callback(lambda _: self._under_way.pop(key))
+        return await asyncio.shield(loading)
+
+    async def _discard(self, loaded: Iterable[Loaded]) -> None:
+        """Unload what was loaded for a table that did not come into force, unless another one needs it."""
+        for one in loaded:
+            if self._loaded.get(one.version) is not one and one.version not in self._awaited():
+                await one.runner.close()
+
+    def _awaited(self) -> set[int]:
+        """The versions of tables that are being prepared."""
+        return {route.version for table in self._pending for route in table.routes}
+
+    async def _ready(self, route: Route) -> Loaded:
         runner = await self._load(route)
         warm = await _warm_up(runner)
         if warm.values is None and not warm.separable and warm.outcome != "invalid_output":
@@ -164,7 +240,8 @@ class Versions:
             path=route.path,
             digest=route.digest,
             runner=runner,
-            checks=Checks(runner.signature.inputs),
+            checks=Checks(runner.signature.inputs, runner.signature.allowed),
+            plain=plain.of(runner.signature.inputs),
             lane=Lane(
                 route.version,
                 runner,
@@ -177,7 +254,8 @@ class Versions:
 
     async def _let_go(self, replaced: Sequence[Loaded]) -> None:
         """Unload what was replaced (the same number with other content), and what left the table longest ago."""
-        retired = [one for one in self._loaded.values() if one.version not in self.standing.by_version]
+        needed = self.standing.by_version.keys() | self._awaited() | self._asked
+        retired = [one for one in self._loaded.values() if one.version not in needed]
         too_many = retired[: max(0, len(retired) - self._limits.warm_versions)]
         for loaded in [one for one in too_many if one.lane.idle]:
             del self._loaded[loaded.version]
@@ -186,24 +264,58 @@ class Versions:
             await loaded.runner.close()
 
 
-def loader(scoreboard: Scoreboard, limits: Limits, metrics: Metrics) -> Load:
-    """Load packaged models: ONNX into this process, everything else into a child of its own."""
+def loader(
+    scoreboard: Scoreboard,
+    limits: Limits,
+    metrics: Metrics,
+    contained: Contained,
+    *,
+    require_signature: bool = False,
+    pickle: bool = True,
+) -> Load:
+    """Load packaged models: ONNX into this process, everything else into a child of its own.
+
+    A version that a serving process died of goes into a child too, whatever its executor. One that is a pickled object
+    gets the interpreter of its own environment, which is built here if need be, while nothing waits for it.
+    """
+    one_at_a_time = asyncio.Lock()  # the scoreboard says which version is being opened in this process
 
     async def load(route: Route) -> Runner:
         folder = Path(route.path)
         page = await asyncio.to_thread(manifest.read, folder)
-        if page.kind == manifest.ONNX:
-            executor = await asyncio.to_thread(executors.load, folder, route.digest)
+        await asyncio.to_thread(signatures.check, folder, required=require_signature)
+        if page.kind == manifest.ONNX and route.digest not in contained:
+            async with one_at_a_time:
+                scoreboard.loading(route.version)
+                try:
+                    executor = await asyncio.to_thread(executors.load, folder, route.digest)
+                finally:
+                    scoreboard.loaded()
             return InProcess(route.version, executor, scoreboard)
 
         def restarted() -> None:
             metrics.restarts[route.version] += 1
 
-        child = Child(page.signature, page.kind, command(folder, route.digest), limits=limits, restarted=restarted)
+        start = command(folder, route.digest)
+        if page.kind == manifest.PYTHON:
+            _check_pickle(route, allowed=pickle)
+            start = await asyncio.to_thread(python_environment.command, folder, route.digest)
+        child = Child(page.signature, page.kind, start, limits=limits, restarted=restarted)
         await child.start()
         return child
 
     return load
+
+
+def _check_pickle(route: Route, *, allowed: bool) -> None:
+    """A pickle runs code when it is opened: it has to be wanted, and to be the one that was registered."""
+    if not allowed:
+        raise PackagingFailed(
+            f"version {route.version} holds a pickled Python object, and this server loads none; "
+            "set serve.pickle to true, or build the model from scikit-learn's own parts"
+        )
+    if not route.digest:
+        raise PackagingFailed(f"version {route.version} holds a pickled Python object and no digest says which; register it")
 
 
 def kept(path: Path) -> RouteTable | None:
@@ -235,6 +347,10 @@ async def restore(versions: Versions, path: Path) -> None:
         else:
             return
     log.warning("waiting for control to send a route table")
+
+
+def _numbers(versions: Iterable[int]) -> str:
+    return ", ".join(str(version) for version in sorted(versions))
 
 
 async def _warm_up(runner: Runner) -> Scored:

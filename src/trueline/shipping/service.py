@@ -2,7 +2,7 @@
 
 One JSON object per line in, one out:
 ship {read_through?} → {ok, through}: everything accepted before the question is in the tables when the answer comes ·
-ping → {ok, through}. A refusal is {ok: false, error}.
+ping → {ok, through}, and `stopped`, a sentence, while shipping waits for a person. A refusal is {ok: false, error}.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trueline.errors import Conflict, InvalidInput, TruelineError, Unavailable
+from trueline.errors import Conflict, InvalidData, InvalidInput, TruelineError, Unavailable
 from trueline.journal import segments
 from trueline.settings import StateFolder
 from trueline.shipping.ship import Shipper
@@ -36,6 +36,7 @@ class Service:
         self._shipper = Shipper(state, replica, storage)
         self._one_at_a_time = asyncio.Lock()
         self._talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._stopped: str | None = None  # why shipping does not go on by itself
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client, line by line, until he goes away."""
@@ -62,7 +63,8 @@ class Service:
     async def answer(self, line: bytes) -> dict[str, Any]:
         """The answer to one line; a refusal is an answer too."""
         try:
-            return {"ok": True, "through": await self._do(_parse(line))}
+            through = await self._do(_parse(line))
+            return {"ok": True, "through": through} | ({"stopped": self._stopped} if self._stopped else {})
         except TruelineError as error:
             return {"ok": False, "error": str(error), "status": error.status}
         except Exception as defect:
@@ -87,6 +89,10 @@ class Service:
         try:
             if await asyncio.to_thread(self._waiting):
                 await self.ship()
+        except InvalidData as problem:
+            if str(problem) != self._stopped:  # said once: it stays until somebody acts
+                log.warning("%s", problem)
+            self._stopped = str(problem)
         except TruelineError as problem:
             log.warning("%s", problem)
         except Exception:
@@ -95,6 +101,7 @@ class Service:
     def _ship(self, read_through: int | None) -> int:
         seal(self._shipper.journal, self._admin)
         through = self._shipper.ship_sealed()
+        self._stopped = None
         if read_through is not None:
             self._shipper.delete_through(read_through)
         return through

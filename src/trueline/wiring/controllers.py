@@ -21,6 +21,7 @@ from trueline.domain.blocks import BlockState
 from trueline.domain.gates import GateState
 from trueline.domain.runs import RunState
 from trueline.errors import Unavailable
+from trueline.monitoring.unrecorded import Watch
 from trueline.pipelines import schedule
 from trueline.releases import delivery
 from trueline.releases.courier import Courier
@@ -60,6 +61,7 @@ class Controllers:
         self._said = ""
         self._bells = context.folder.sockets
         self._courier = Courier(context)
+        self.watch = Watch(context.folder)
         self._idle = threading.Condition()
         self._idle_at = NEVER
         self._commands = 0
@@ -164,6 +166,8 @@ class Controllers:
         with self._delivering:
             context = self._context
             delivery.reconcile(context.store, context.folder, context.project.name, self._courier.bring)
+        self.watch.look()
+        self.watch.heed(context.store, context.project.name)
 
     def close(self) -> None:
         """Let another control process lead."""

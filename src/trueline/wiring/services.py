@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, TypeVar
 
@@ -85,10 +85,15 @@ class LocalServices:
         with self._store.read() as tx:
             idle = self._controllers.nothing_to_do(tx)
             freshness = self._freshness(tx)
-            target = self._context.project.target
-            return status.take(
-                tx, self._project, idle=idle, replaying=self._replaying, freshness=freshness, target=target
+            found = status.take(
+                tx,
+                self._project,
+                idle=idle,
+                replaying=self._replaying,
+                freshness=freshness,
+                target=self._context.project.target,
             )
+        return replace(found, recording=self._controllers.watch.troubles())  # asked of the servers: a database may be full
 
     def _freshness(self, tx: Tx) -> object:
         """What the rehearsal says; while it has nothing to say, the command line starts without NumPy and SciPy."""

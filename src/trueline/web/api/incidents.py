@@ -24,7 +24,7 @@ class IncidentView(msgspec.Struct, kw_only=True):
     opened_at: datetime
     closed_at: datetime | None = None
     closed_reason: str | None = None
-    kind: str = "performance"  # or "upstream": an input is broken
+    kind: str = "performance"  # or "upstream": an input is broken; or "journal": predictions go unrecorded
     cause: dict[str, Any] | None = None  # ranked suspects with their shares of the loss
 
 

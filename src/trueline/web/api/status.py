@@ -28,6 +28,15 @@ class TrackingView(msgspec.Struct, kw_only=True):
     error: str | None = None  # why not, where it was tried
 
 
+class RecordingView(msgspec.Struct, kw_only=True):
+    """A model server that has answered predictions without recording them, or cannot bring them to the tables."""
+
+    replica: str
+    unrecorded: int = 0  # since its start
+    problem: str | None = None  # why it cannot record now
+    shipping: str | None = None  # why what it recorded does not reach the tables
+
+
 class StatusView(msgspec.Struct, kw_only=True):
     project: str
     sentence: str  # the state of things in one line
@@ -52,6 +61,7 @@ class StatusView(msgspec.Struct, kw_only=True):
     labels: int | None = None
     last_event: int = 0
     tracking: TrackingView | None = None
+    recording: list[RecordingView] = []
 
 
 def show(services: Services, call: Call) -> StatusView:  # noqa: ARG001 every handler has the same form

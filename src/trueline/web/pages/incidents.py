@@ -10,7 +10,11 @@ from trueline.web.pages.calls import Look
 from trueline.web.pages.things import Fact, Table, show_thing
 
 AROUND = timedelta(days=14)
-TITLES = {"performance": "The model is worse than promised", "upstream": "An input is broken upstream"}
+TITLES = {
+    "performance": "The model is worse than promised",
+    "upstream": "An input is broken upstream",
+    "journal": "Predictions go unrecorded",
+}
 
 
 def show(look: Look) -> ApiResponse:

@@ -1,0 +1,1 @@
+"""Kafka in and out: feature messages become predictions of the running model server."""

@@ -1,0 +1,371 @@
+"""What a model does to itself, to its process and to the pipe stays there: the champion answers, and the event says which."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import uvloop
+from serving_world import SIGNATURE, Fake, eventually, route, table
+
+from trueline.domain.routes import Arm
+from trueline.errors import PackagingFailed
+from trueline.journal.records import PredictionRecord
+from trueline.serving import children, memory
+from trueline.serving.children import Child
+from trueline.serving.limits import Limits
+from trueline.serving.pipe import LENGTH, Garbled, Inbox, Values, frame
+from trueline.serving.runners import Batch, Scored
+
+BESIDE = (route(1, weight=0.0), route(2, Arm.canary, 1.0))
+
+WICKED = """
+import ctypes, faulthandler, os, signal, socket, struct, sys, threading, time
+import numpy as np
+from trueline.serving import child
+from trueline.serving.pipe import LENGTH, Values, frame
+
+pipe = socket.socket(fileno=int(sys.argv[1]))
+os.register_at_fork(after_in_child=pipe.close)
+kept = []
+
+def forked():
+    if os.fork() == 0:  # holds everything but the pipe open, and outlives the rest
+        time.sleep(600)
+    os._exit(1)
+
+def answering_fork():
+    os.fork()  # both go on and answer
+
+def closes():
+    pipe.close()
+    time.sleep(600)
+
+def deep(n=0):
+    return deep(n + 1)
+
+def shouting(x):
+    for stream in (1, 2):
+        os.write(stream, b"\\n" * 300_000)
+    print("no matter" * 1000)
+    return np.array(x)
+
+def leaking(x):
+    kept.append(np.ones(40_000_000 // 8))
+    return np.array(x)
+
+DEEDS = {
+    101: lambda x: time.sleep(600),
+    102: lambda x: os.abort(),
+    103: lambda x: os.kill(os.getpid(), signal.SIGSEGV),
+    104: lambda x: os._exit(3),
+    105: lambda x: sys.exit(4),
+    106: lambda x: os.kill(os.getpid(), signal.SIGKILL),
+    107: lambda x: forked(),
+    108: lambda x: closes(),
+    109: lambda x: pipe.sendall(os.urandom(100)) or time.sleep(600),
+    110: lambda x: pipe.sendall(LENGTH.pack(2**32 - 1) + bytes(100)) or time.sleep(600),
+    111: lambda x: pipe.sendall(frame(Values(99, 1, bytes(8)))) or time.sleep(600),
+    112: lambda x: pipe.sendall(LENGTH.pack(3) + b"\\xc1\\xc1\\xc1") or time.sleep(600),
+    113: lambda x: signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()) is None or time.sleep(600),
+    114: lambda x: threading.Thread(target=os.abort).start() or time.sleep(600),
+    201: lambda x: 1 / 0,
+    202: lambda x: np.array(x) * np.nan,
+    203: lambda x: np.array(x) * np.inf,
+    204: lambda x: np.zeros(len(x) + 1),
+    205: lambda x: np.zeros((len(x), 2)),
+    206: lambda x: None,
+    207: lambda x: "seven",
+    208: lambda x: np.array([object()] * len(x)),
+    209: lambda x: np.array(x) * 1j,
+    210: lambda x: deep(),
+    211: lambda x: np.ones(10**15),
+    212: lambda x: np.array(["seven"] * len(x)),
+    301: shouting,
+    302: lambda x: answering_fork() or np.array(x),
+    303: leaking,
+}
+
+class Executor:
+    kind, in_process, signature = "fake", False, None
+    def predict(self, columns):
+        x = columns["x"]
+        return DEEDS[int(x[0])](x) if int(x[0]) in DEEDS else np.array(x, dtype=float) * 100
+
+child.serve(pipe, Executor())
+"""
+
+
+def row(x):
+    return {"x": x, "n": 1}
+
+
+@pytest.fixture
+def wicked(serve, monkeypatch):
+    """Champion 1 in the server, version 2 with all the traffic in a child that does what x says."""
+    monkeypatch.setattr(children, "FIRST_PAUSE", 0.01)
+
+    def start(routes=BESIDE, **limits):
+        server = serve({1: Fake(1), 2: "child"}, **{"batch_seconds": 0.4, **limits})
+        server._script.write_text(WICKED)
+        assert server.put(table(routes=routes))["ok"]
+        return server
+
+    return start
+
+
+def process(server):
+    return server.call(lambda: server.server.plane.versions.pinned(2).runner.pid)
+
+
+def restarts(server):
+    return server.metric('trueline_executor_restarts_total{model="m",version="2"}')
+
+
+LOST = [
+    (101, "timed_out: it gave no answer within 0.4 s and its process was killed"),
+    (102, "failed: its process died"),
+    (107, "failed: its process died"),
+    (110, "failed: it announced an answer of 4294967295 bytes"),
+]
+LOST_TOO = [
+    (103, "failed: its process died"),
+    (104, "failed: its process died"),
+    (105, "failed: its process died"),
+    (106, "failed: its process died"),
+    (108, "failed: it closed its pipe"),
+    (109, None),
+    (111, "failed: it answered what it was not asked"),
+    (112, "failed: it sent what is no answer: "),
+    (113, "timed_out: it gave no answer within 0.4 s and its process was killed"),
+    (114, "failed: its process died"),
+]
+
+
+@pytest.mark.parametrize(("x", "why"), [*LOST, *(pytest.param(*one, marks=pytest.mark.real) for one in LOST_TOO)])
+def test_a_process_that_is_lost_costs_its_own_requests_their_version_and_comes_back(wicked, x, why):
+    server = wicked()
+    before = process(server)
+    reply = server.post("/predict", row(x))
+    assert (reply.status, reply.json["version"], reply.json["predictions"]) == (200, 1, [x])
+    (record,) = server.records(PredictionRecord)
+    assert (record.version, record.outcome, record.answered_by) == (2, "fell_back", 1)
+    assert record.error.startswith(why or "failed: it ")
+    assert eventually(lambda: server.post("/predict", row(1)).json["version"] == 2)
+    assert process(server) != before
+    assert restarts(server) == 1
+    eventually(lambda: not group_exists(before))
+
+
+def group_exists(leader: int) -> bool:
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+WRONG = {
+    201: "failed: ZeroDivisionError: division by zero",
+    202: "invalid_output: the model gave nan at row 0, expected a finite number",
+    203: "invalid_output: the model gave inf at row 0, expected a finite number",
+    204: "invalid_output: the model gave (2,) for 1 rows, expected (1,)",
+    205: "invalid_output: the model gave (1, 2) for 1 rows, expected (1,)",
+    206: "invalid_output: the model gave NoneType for 1 rows, expected (1,)",
+    207: "invalid_output: the model gave str for 1 rows, expected (1,)",
+    208: "invalid_output: the model gave values of type object, expected numbers",
+    209: "invalid_output: the model gave values of type complex128, expected numbers",
+    210: "failed: RecursionError: maximum recursion depth exceeded",
+    212: "invalid_output: the model gave values of type <U5, expected numbers",
+    211: "failed: ",  # the last one: a version that got no memory is replaced
+}
+
+
+def test_a_wrong_answer_costs_the_process_nothing(wicked):
+    server = wicked()
+    before = process(server)
+    for x in WRONG:
+        reply = server.post("/predict", row(x))
+        assert (reply.status, reply.json["version"]) == (200, 1)
+        if x != 211:
+            assert server.post("/predict", row(1)).json["version"] == 2
+    assert process(server) == before
+    found = {one.features["x"][0]: one for one in server.records(PredictionRecord)}
+    for x, why in WRONG.items():
+        record = found[x]
+        assert (record.version, record.outcome, record.answered_by) == (2, "fell_back", 1)
+        assert record.error.startswith(why), record.error
+
+
+def test_shouting_hurts_nobody(wicked):
+    server = wicked()
+    assert server.post("/predict", row(301)).json["version"] == 2
+    assert server.post("/predict", row(1)).json["version"] == 2
+    assert restarts(server) == 0
+
+
+def test_what_a_model_forks_cannot_answer_in_its_place(wicked):
+    server = wicked()
+    for x in (302, 302, 1, 2, 3):
+        reply = server.post("/predict", row(x))
+        assert (reply.json["version"], reply.json["predictions"]) == (2, [x if x == 302 else x * 100])
+    assert restarts(server) == 0
+
+
+def test_a_version_that_leaks_is_replaced_between_two_batches_and_no_request_fails(wicked):
+    """Each request leaves 40 MB behind; the bound is 100 MB above what a fresh process has."""
+    first = wicked()
+    fresh = memory.resident(process(first))
+    first.stop()
+    if fresh is None:
+        pytest.skip("no /proc here: memory is not watched")
+    server = wicked(child_bytes=fresh + 100_000_000, memory_seconds=0.02)
+    before = process(server)
+    sent = 0
+
+    def replaced() -> bool:
+        nonlocal sent
+        if (memory.resident(before) or 0) < fresh + 150_000_000:
+            sent += 1
+            assert server.post("/predict", row(303)).json["version"] == 2
+        return process(server) != before
+
+    eventually(replaced)
+    assert restarts(server) >= 1
+    assert [one.outcome for one in server.records(PredictionRecord)] == ["answered"] * sent
+    eventually(lambda: not group_exists(before))
+
+
+def test_requests_of_a_champion_that_is_being_started_again_are_refused_at_once(wicked):
+    server = wicked(routes=(route(2),), start_seconds=30.0)
+    server._script.write_text("import time\ntime.sleep(600)")
+    reply = server.post("/predict", row(102))
+    assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+    assert "version 2 of 'm' could not answer: its process died; try again" in reply.error
+    for _ in range(3):
+        reply = server.post("/predict", row(1))
+        assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+        assert "its process is being started again" in reply.error
+    assert [one.outcome for one in server.records(PredictionRecord)] == ["failed"] * 4
+
+
+@pytest.mark.real
+def test_a_version_that_dies_of_every_request_is_given_growing_pauses(wicked, monkeypatch):
+    monkeypatch.setattr(children, "FIRST_PAUSE", 1000.0)
+    server = wicked()
+    assert server.post("/predict", row(102)).json["version"] == 1
+    assert eventually(lambda: server.post("/predict", row(1)).json["version"] == 2), (
+        "the first time it is started at once"
+    )
+    assert server.post("/predict", row(102)).json["version"] == 1
+    assert server.post("/predict", row(1)).json["version"] == 1
+    assert restarts(server) == 1
+
+
+# -- the runner alone
+
+
+async def in_loop(script: str, tmp_path: Path, test, **limits):
+    path = tmp_path / "child.py"
+    path.write_text(script)
+    restarted: list[int] = []
+    child = Child(
+        SIGNATURE,
+        "fake",
+        lambda descriptor: (sys.executable, str(path), str(descriptor)),
+        limits=Limits(**limits),
+        restarted=lambda: restarted.append(1),
+    )
+    await child.start()
+    try:
+        await test(child)
+    finally:
+        await child.close()
+    return len(restarted)
+
+
+def scored(child: Child, x: float, waited: float = 0.0) -> asyncio.Future[Scored]:
+    found: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
+    batch = Batch({"x": [x], "n": [1]}, 1, 1, 0)
+    batch.waited_ns = int(waited * 1e9)
+    child.run(batch, found.set_result)
+    return found
+
+
+def test_a_request_that_waited_is_answered_at_its_own_deadline_and_the_process_has_its_full_time(tmp_path):
+    """The batch takes 0.6 s of the 30 s it may; its request had waited 29.9 s before."""
+
+    async def test(child: Child) -> None:
+        before = child.pid
+        late = scored(child, 5, waited=29.9)
+        said = await late
+        assert (said.outcome, said.error) == ("timed_out", "it gave no answer within 30 s of the request")
+        said = await scored(child, 1)
+        assert said.outcome == "timed_out"
+        assert said.error == "its process is still busy with a batch that is overdue"
+        while (said := await scored(child, 1)).values is None:  # noqa: ASYNC110  nothing tells
+            await asyncio.sleep(0.01)
+        assert said.values.tolist() == [100]
+        assert child.pid == before
+
+    script = WICKED.replace("DEEDS = {", "DEEDS = { 5: lambda x: time.sleep(0.6) or np.array(x),")
+    assert uvloop.run(in_loop(script, tmp_path, test, batch_seconds=30.0)) == 0
+
+
+def test_rows_travel_as_they_came(tmp_path):
+    script = WICKED.replace('signature = "fake", False, None', 'signature = "fake", False, SIGNATURE').replace(
+        "pipe = socket",
+        f"sys.path.append({str(Path(__file__).parent)!r})\nfrom serving_world import SIGNATURE\npipe = socket",
+        1,
+    )
+
+    async def test(child: Child) -> None:
+        found = asyncio.get_running_loop().create_future()
+        child.run(Batch(None, 3, 1, 0, tuples=[(1.0, 1), (2.0, None), (3.0, 3)], names=("x", "n")), found.set_result)
+        assert (await found).values.tolist() == [100, 200, 300]
+
+    uvloop.run(in_loop(script, tmp_path, test))
+
+
+def test_a_version_that_never_says_it_is_ready_cannot_be_loaded(tmp_path):
+    with pytest.raises(PackagingFailed, match=r"did not load the model within 0\.1 s"):
+        uvloop.run(in_loop("import time\ntime.sleep(600)", tmp_path, None, start_seconds=0.1))
+
+
+@pytest.mark.parametrize("said", ["LENGTH.pack(9) + bytes(9)", "frame(Values(1, 1, b''))", "b'hello, world'"])
+def test_a_version_that_talks_nonsense_before_it_is_ready_cannot_be_loaded(tmp_path, said):
+    script = f"""
+import socket, sys, time
+from trueline.serving.pipe import LENGTH, Values, frame
+socket.socket(fileno=int(sys.argv[1])).sendall({said})
+time.sleep(600)
+"""
+    with pytest.raises(PackagingFailed, match="before the model was loaded"):
+        uvloop.run(in_loop(script, tmp_path, None))
+
+
+def test_a_version_unloaded_while_it_is_busy_answers_what_it_owes(tmp_path):
+    found: list[asyncio.Future[Scored]] = []
+
+    async def test(child: Child) -> None:
+        found.append(scored(child, 101))
+
+    uvloop.run(in_loop(WICKED, tmp_path, test))
+    assert found[0].result().error == "the version was unloaded"
+
+
+def test_an_answer_of_the_wrong_length_is_seen_before_it_is_read():
+    inbox = Inbox()
+    with pytest.raises(Garbled, match="announced"):
+        list(inbox.feed(LENGTH.pack(2**31)))
+    assert list(Inbox().feed(frame(Values(1, 2, bytes(16))))) == [Values(1, 2, bytes(16))]
+
+
+def test_a_process_that_is_gone_has_no_memory():
+    assert memory.resident(2**22 + 1) is None
+    assert memory.bound(2**22 + 1, 0) is None
+    assert time.monotonic() > 0
