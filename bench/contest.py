@@ -75,8 +75,8 @@ def contest(subject: Subject, plan: Plan) -> list[Score]:
                 if plan.peers:
                     said = f"{subject.name}, round {turn + 1} of {plan.rounds}: {entrant.name}"
                     print(said, file=sys.stderr, flush=True)
-                _round(entrant, subject, plan)
-    return _with_ratios([score for entrant in field_ for score in _results(entrant, subject)])
+                one_round(entrant, subject, plan)
+    return _with_ratios([score for entrant in field_ for score in results(entrant, subject)])
 
 
 def entrants(subject: Subject, plan: Plan) -> Iterator[Entrant]:
@@ -91,10 +91,10 @@ def entrants(subject: Subject, plan: Plan) -> Iterator[Entrant]:
     by_hand = Script("peers/starlette_server.py", subject.arrays)
     yield Entrant(BY_HAND, lambda _: by_hand.start(), (endpoints.STARLETTE,))
     for peer in plan.peers:
-        yield _peer(peer, subject, plan.cache)
+        yield entrant_of(peer, subject, plan.cache)
 
 
-def _peer(peer: Peer, subject: Subject, cache: Path) -> Entrant:
+def entrant_of(peer: Peer, subject: Subject, cache: Path) -> Entrant:
     try:
         python = environments.python_of(peer.environment, cache)
     except environments.NotInstalled as problem:
@@ -112,7 +112,7 @@ def _never() -> Server:
     raise AssertionError("a peer that is not installed is not started")
 
 
-def _round(entrant: Entrant, subject: Subject, plan: Plan) -> None:
+def one_round(entrant: Entrant, subject: Subject, plan: Plan) -> None:
     """One round over each endpoint."""
     for endpoint in entrant.endpoints:
         try:
@@ -183,7 +183,7 @@ def _send(server: Server, endpoint: Endpoint, bodies: Path, generator: str, conn
     return sent
 
 
-def _results(entrant: Entrant, subject: Subject) -> Iterator[Score]:
+def results(entrant: Entrant, subject: Subject) -> Iterator[Score]:
     for endpoint in entrant.endpoints:
         if entrant.out:
             yield Score(entrant.name, subject.name, endpoint.kind, note=f"not measured: {entrant.out}")

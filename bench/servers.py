@@ -44,6 +44,10 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+class Refused(NotAnswering):
+    """A server that will not take the request whatever one waits."""
+
+
 class Server:
     """A server's processes. Where no port is given, the first line on its standard output tells its address."""
 
@@ -99,7 +103,8 @@ class Server:
         answer = connection.getresponse()
         said = answer.read()
         if answer.status != http.client.OK:
-            raise NotAnswering(f"the server answers {answer.status}: {said.decode()[:200]}")
+            problem = Refused if answer.status in (400, 415, 422) else NotAnswering
+            raise problem(f"the server answers {answer.status}: {said.decode(errors='replace')[:200]}")
         return said
 
     def first_answer(self, body: bytes, path: str) -> float:
@@ -108,6 +113,8 @@ class Server:
         while (waited := time.perf_counter() - self.started) < PATIENCE:
             try:
                 self.ask(body, path)
+            except Refused:
+                raise
             except (OSError, NotAnswering, http.client.HTTPException) as refused:
                 problem = refused
             else:

@@ -63,9 +63,15 @@ def _litserve(site: Site) -> Command:
     return Command([str(HERE / "litserve_server.py"), str(site.subject.arrays), str(site.port)])
 
 
-def _ray(site: Site) -> Command:
-    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_LOG_TO_STDERR": "0", "RAY_SERVE_ENABLE_ACCESS_LOG": "0"}
-    return Command([str(HERE / "ray_server.py"), str(site.subject.arrays), str(site.port)], quiet)
+def _ray(*, haproxy: bool) -> Callable[[Site], Command]:
+    variables = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+    if haproxy:  # one thread, as there is one core
+        variables |= {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_HAPROXY_NBTHREAD": "1"}
+
+    def command(site: Site) -> Command:
+        return Command([str(HERE / "ray_server.py"), str(site.subject.arrays), str(site.port)], variables)
+
+    return command
 
 
 def _bentoml(site: Site) -> Command:
@@ -187,14 +193,22 @@ PEERS = (
         ("https://fastapi.tiangolo.com/deployment/manually/",),
     ),
     Peer(
-        "Ray Serve",
+        "Ray Serve, HAProxy",
         "ray",
         endpoints.LISTED,
-        _ray,
-        "one replica, serve.batch of 32 with 2 ms, access log off",
+        _ray(haproxy=True),
+        "one replica, serve.batch of 32 with 2 ms, RAY_SERVE_THROUGHPUT_OPTIMIZED, RAY_SERVE_ENABLE_HA_PROXY",
         (
             "https://docs.ray.io/en/latest/serve/advanced-guides/dyn-req-batch.html",
             "https://docs.ray.io/en/latest/serve/advanced-guides/performance.html",
         ),
+    ),
+    Peer(
+        "Ray Serve",
+        "ray",
+        endpoints.LISTED,
+        _ray(haproxy=False),
+        "the same behind its own proxy in Python, which it has unless told otherwise",
+        ("https://docs.ray.io/en/latest/serve/advanced-guides/dyn-req-batch.html",),
     ),
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 REQUIREMENTS = Path(__file__).parent / "requirements"
 FILLED = "requirements.txt"
+PIP_OPTIONS: tuple[str, ...] = ("--quiet", "--disable-pip-version-check")
 
 
 class NotInstalled(Exception):
@@ -24,8 +25,9 @@ def cache() -> Path:
     return (Path(root) if root else Path.home() / ".cache") / "trueline" / "bench"
 
 
-def python_of(peer: str, folder: Path, *, requirements: Path = REQUIREMENTS) -> Path:
+def python_of(peer: str, folder: Path, *, requirements: Path | None = None) -> Path:
     """The interpreter of a peer's environment, which is made first where it is not there yet; NotInstalled."""
+    requirements = requirements or REQUIREMENTS
     wanted = (requirements / f"{peer}.txt").read_text()
     environment = folder / f"{peer}-{_key(wanted)}"
     filled = environment / FILLED
@@ -51,7 +53,7 @@ def _make(environment: Path, requirements: Path, peer: str) -> None:
     _run(peer, [sys.executable, "-m", "venv", "--without-pip", str(environment)])
     # Our own pip fills it: a pip in each would cost some seconds each.
     pip = [sys.executable, "-m", "pip", "--python", str(environment / "bin" / "python")]
-    _run(peer, [*pip, "install", "--quiet", "--disable-pip-version-check", "--requirement", str(requirements)])
+    _run(peer, [*pip, "install", *PIP_OPTIONS, "--requirement", str(requirements)])
     print(f"installed {peer} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 

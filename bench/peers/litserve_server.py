@@ -1,9 +1,7 @@
 """LitServe with its batching and its ZeroMQ queue, as its guide asks for hundreds of requests a second.
 
-`python litserve_server.py MODEL PORT`
+`python litserve_server.py MODEL PORT`. Annotations stay values here: LitServe reads the request's type from them.
 """
-
-from __future__ import annotations
 
 import sys
 from typing import Any

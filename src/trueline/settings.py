@@ -65,6 +65,11 @@ class StateFolder:
         return self.root / "models.json"
 
     @property
+    def asked(self) -> Path:
+        """Versions that model servers were asked to load, for those that start later."""
+        return self.root / "asked"
+
+    @property
     def audits(self) -> Path:
         """What somebody had a model server do, until control has made events of it."""
         return self.root / "audits"

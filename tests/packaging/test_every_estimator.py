@@ -167,7 +167,7 @@ def test_a_wrong_conversion_is_refused_and_the_difference_told(rows: Any, pack: 
 
 
 def test_a_slow_conversion_is_left_for_the_native_model(rows: Any, pack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trueline.packaging.build.SLOWEST_ROW", 0.0)
+    monkeypatch.setattr("trueline.packaging.choice.SLOWEST_ROW", 0.0)
     packaged = pack(LinearRegression().fit(rows.frame[NUMBERS], rows.minutes))
     assert packaged.kind == "skops"
     assert "right, but a row takes longer" in packaged.parity.tried[0]

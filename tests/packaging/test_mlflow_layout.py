@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import warnings
 from typing import Any
@@ -68,4 +69,32 @@ def test_mlflow_predicts_with_a_native_model(rows: Any, pack: Any, task: str, mo
     loaded = pyfunc(pack(model, task).folder)
     found = np.asarray(loaded.predict(rows.frame[columns].to_pandas()))
     expected = model.predict_proba(rows.frame[columns]) if classify else model.predict(rows.frame[columns])
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@full_mlflow
+@pytest.mark.parametrize("kind", ["xgboost", "lightgbm", "treelite"])
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_mlflow_predicts_with_a_booster(
+    rows: Any, pack: Any, kind: str, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trueline.packaging.build.recipes", lambda *_: ())
+    monkeypatch.setattr(
+        "trueline.packaging.choice.LEAST", {"treelite": 1.0 if kind != "treelite" else 0.0, "skops": 1.0}
+    )
+    columns = ["distance", "wait", "hour"]
+    classify = task == "classification"
+    library = importlib.import_module("lightgbm" if kind == "lightgbm" else "xgboost")
+    name = ("LGBM" if kind == "lightgbm" else "XGB") + ("Classifier" if classify else "Regressor")
+    quiet = {"verbose": -1} if kind == "lightgbm" else {}
+    model = getattr(library, name)(n_estimators=5, n_jobs=1, **quiet)
+    model.fit(rows.frame[columns], rows.late if classify else rows.minutes)
+    packaged = pack(model, task)
+    page = yaml.safe_load((packaged.folder / "MLmodel").read_text())
+    assert page["flavors"]["python_function"]["loader_module"] == (
+        "mlflow.lightgbm" if kind == "lightgbm" else "mlflow.xgboost"
+    )
+    assert f"{library.__name__}=={library.__version__}" in (packaged.folder / "requirements.txt").read_text()
+    found = np.asarray(pyfunc(packaged.folder).predict(rows.frame[columns].to_pandas()))
+    expected = model.predict_proba(rows.frame[columns])[:, 1] if classify else model.predict(rows.frame[columns])
     assert found == pytest.approx(expected, rel=1e-5)

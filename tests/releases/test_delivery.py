@@ -7,10 +7,11 @@ import threading
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import select
 
-from trueline import routefile
+from trueline import audits, routefile
 from trueline.clock import ManualClock
-from trueline.control import endpoints
+from trueline.control import endpoints, events
 from trueline.domain.routes import Arm, Route, RouteTable, decode, encode, loads
 from trueline.errors import Unavailable
 from trueline.releases import delivery
@@ -165,8 +166,68 @@ def test_a_full_disk_does_not_keep_a_rollback_from_the_servers_of_another_machin
     assert server.table == table(2, 7)
 
 
+def test_a_version_that_a_server_died_of_is_an_event_once(store, folder, server):
+    apart = {"version": 7, "digest": "sha256:d", "reason": "the serving process died while it was scoring version 7"}
+    told = {"ok": True, "replica": "r0", "epoch": 1, "table": encode(server.table), "contained": [apart]}
+    server.answer = lambda _: told
+    for _ in range(2):
+        delivery.reconcile(store, folder, "p")
+    with store.read() as tx:
+        found = events.after(tx, "p", 0, kind="version.contain")
+    assert [(one.ref, one.detail["replica"]) for one in found] == [("p/v7", "r0")]
+    assert found[0].reason == f"{apart['reason']}; the version runs in a process of its own on that machine from now on"
+
+
+def test_one_server_that_takes_its_time_keeps_no_other_waiting(store, folder, server):
+    """All are asked before any has answered."""
+    other = Server(folder.socket("serve-r1"), table(1, 1))
+    both = threading.Barrier(2, timeout=20)
+    for one in (server, other):
+        one.answer = lambda asked, answer=one.answer: (both.wait(), answer(asked))[1]
+    want(store, table(2, 7))
+    endpoint, open_intents = settle(store, folder)
+    assert (server.table, other.table) == (table(2, 7), table(2, 7))
+    assert (endpoint.acknowledged, open_intents) == (2, 0)
+    other.close()
+
+
 def test_a_socket_that_a_dead_server_left_does_not_count(store, folder, server):
     server.close()
     want(store, table(2, 7))
     endpoint, open_intents = settle(store, folder)
     assert (endpoint.acknowledged, open_intents) == (2, 0)
+
+
+def told(store):
+    with store.read() as tx:
+        box = endpoints.tables.events
+        found = tx.execute(select(box.c.kind, box.c.ref, box.c.actor, box.c.reason).where(box.c.kind.like("version.%")))
+        return [tuple(row) for row in found]
+
+
+def test_what_servers_were_asked_to_load_becomes_events_once(store, folder, monkeypatch):
+    audits.put(folder.audits, audits.Note("load", 3, "ann", "r0", 5))
+    audits.put(folder.audits, audits.Note("unload", 3, "local", "r0", 6))
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.unlink", lambda *_, **__: (_ for _ in ()).throw(SystemExit))
+        with pytest.raises(SystemExit):  # killed between the events and the removal of their notes
+            delivery.reconcile(store, folder, "p")
+    assert len(audits.waiting(folder.audits)) == 2
+    audits.put(folder.audits, audits.Note("load", 4, "bob", "r1", 7))
+    for _ in range(2):
+        delivery.reconcile(store, folder, "p")
+    assert audits.waiting(folder.audits) == []
+    assert told(store) == [
+        ("version.load", "p/v3", "ann", "version 3 was loaded on the model server; it is not routed"),
+        ("version.unload", "p/v3", "local", "version 3 was let go of on the model server; it was not routed"),
+        ("version.load", "p/v4", "bob", "version 4 was loaded on the model server; it is not routed"),
+    ]
+
+
+def test_a_draft_of_a_note_and_a_note_that_is_none_are_left_alone(store, folder):
+    folder.audits.mkdir()
+    (folder.audits / "1.draft").write_text("{")
+    (folder.audits / "2.json").write_text("{}")
+    delivery.reconcile(store, folder, "p")
+    assert told(store) == []
+    assert len(list(folder.audits.iterdir())) == 2

@@ -6,7 +6,6 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 from sklearn.compose import ColumnTransformer
@@ -24,7 +23,8 @@ sys.path += [
     str(Path(__file__).parents[1] / "serving"),
 ]  # tests are not a package, and importlib mode adds no paths
 
-CARRIERS = ("A", "B", "C")
+from scoring_world import CARRIERS, make_rows
+
 CONTRACT = Contract(
     (
         Column("wait", Kind.float32, minimum=0.0, maximum=100.0),
@@ -38,22 +38,6 @@ CONTRACT = Contract(
     )
 )
 NUMBERS = ["wait", "wind", "exact", "hour", "stops"]
-
-
-def make_rows(count: int, seed: int = 3) -> pl.DataFrame:
-    draw = np.random.default_rng(seed)
-    wind, stops = draw.normal(size=count), draw.integers(0, 4, count)
-    return pl.DataFrame(
-        {
-            "wait": pl.Series(draw.gamma(2, 10, count).clip(0, 100), dtype=pl.Float32),
-            "wind": pl.Series([None if draw.random() < 0.1 else one for one in wind], dtype=pl.Float32),
-            "exact": draw.normal(size=count),
-            "hour": draw.integers(0, 24, count),
-            "stops": pl.Series([None if one == 3 else int(one) for one in stops], dtype=pl.Int64),
-            "carrier": draw.choice(CARRIERS, count),
-            "flight": [f"f{number}" for number in range(count)],
-        }
-    ).with_columns((pl.col("wait") + pl.col("hour") * 2 + pl.col("exact").sin()).cast(pl.Float64).alias("minutes"))
 
 
 def _boosting(frame: pl.DataFrame):

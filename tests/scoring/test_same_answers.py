@@ -10,13 +10,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from scoring_world import scored
-from serving_world import Fake, Running, table
+from serving_world import Running, table
 
 from trueline.errors import InvalidInput
 from trueline.packaging.executors import load
 from trueline.scoring.rows import Rules
 from trueline.serving.checks import Checks
 from trueline.serving.limits import Limits
+from trueline.serving.runners import InProcess
 from trueline.serving.server import Config
 from trueline.settings import StateFolder
 
@@ -47,21 +48,27 @@ SCHEMA = {
 }
 
 
+class Packaged(Running):
+    """A server of one packaged model, in its own process whatever its executor."""
+
+    def __init__(self, state, folder):
+        super().__init__(Config(state=state, port=0, limits=Limits()), {})
+        self.folder = folder
+
+    async def _load(self, wanted):
+        return InProcess(wanted.version, load(self.folder, None), self.server._scoreboard)
+
+
 @pytest.fixture(scope="module")
 def servers(models, tmp_path_factory):
     """`servers(name)`: a real server of the model."""
-    started: dict[str, Running] = {}
+    started: dict[str, Packaged] = {}
 
-    def get(name: str) -> Running:
+    def get(name: str) -> Packaged:
         if name not in started:
-            executor = load(models(name), None)
-            state = StateFolder(tmp_path_factory.mktemp(f"{name}-state")).create()
-            running = Running(
-                Config(state=state, port=0, limits=Limits()), {1: Fake(1, executor.predict, executor.signature)}
-            )
-            running.start()
-            assert running.put(table())["ok"]
-            started[name] = running
+            started[name] = Packaged(StateFolder(tmp_path_factory.mktemp(f"{name}-state")).create(), models(name))
+            started[name].start()
+            assert started[name].put(table())["ok"]
         return started[name]
 
     yield get
@@ -81,7 +88,11 @@ def as_null(problem):
 
 
 @pytest.mark.parametrize("name", ["boosting", "strings", "native"])
-@settings(max_examples=12, phases=(Phase.explicit, Phase.generate), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(rows=ROWS)
 def test_batch_and_online_answers_are_the_same(name, rows, models, servers, tmp_path):
     frame = pl.DataFrame(rows, schema=SCHEMA)

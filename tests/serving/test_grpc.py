@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import socket
 import struct
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
+import grpc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving_world import SIGNATURE, Fake, Running, eventually, route, table
 
-grpc = pytest.importorskip("grpc")
-
 from trueline.domain.contracts import Column, Kind
 from trueline.domain.routes import Arm
+from trueline.errors import Unavailable
 from trueline.journal.records import PredictionRecord
 from trueline.packaging.signature import REGRESSION, Signature
 from trueline.serving import binary
@@ -160,8 +164,6 @@ def _replaced(record, changes):
 
 
 def over_binary_rest(server, tensors):
-    import json
-
     inputs = [
         {k: v for k, v in one.items() if k != "data"} | {"parameters": {"binary_data_size": 16}} for one in tensors
     ]
@@ -346,7 +348,7 @@ def test_health_and_metadata(serve_grpc):
         ("n", "INT64", [-1, 1]),
     ]
     assert [one.name for one in found.outputs] == [SIGNATURE.output]
-    assert not client("ServerReady", metadata=[("authorization", "Bearer nobody asks")]).ready is None
+    assert client("ServerReady", metadata=[("authorization", "Bearer nobody asks")]).ready
     assert client("RepositoryIndex").models[0].state == "READY"
 
 
@@ -365,13 +367,13 @@ def test_beyond_loopback_every_call_needs_the_token_except_the_probes(serve_grpc
     client.close()
     client.server.server.grpc = f"127.0.0.1:{client.server.server.grpc.rpartition(':')[2]}"
     said = "a bearer token is needed here: send 'Authorization: Bearer …' with the token"
-    for given in (Client(client.server), Client(client.server, "wrong")):
-        assert given("ServerLive").live
-        assert given("ServerReady").ready
-        assert given.refused("ModelInfer", infer()) == (Code.UNAUTHENTICATED, said)
-        assert given.refused("ServerMetadata")[0] is Code.UNAUTHENTICATED
-        assert given.refused("RepositoryModelLoad", model_name="m")[0] is Code.UNAUTHENTICATED
-        given.close()
+    for stranger in (Client(client.server), Client(client.server, "wrong")):
+        assert stranger("ServerLive").live
+        assert stranger("ServerReady").ready
+        assert stranger.refused("ModelInfer", infer()) == (Code.UNAUTHENTICATED, said)
+        assert stranger.refused("ServerMetadata")[0] is Code.UNAUTHENTICATED
+        assert stranger.refused("RepositoryModelLoad", model_name="m")[0] is Code.UNAUTHENTICATED
+        stranger.close()
     known = Client(client.server, "secret")
     assert known("ModelInfer", infer()).model_version == "1"
     known.close()
@@ -445,3 +447,55 @@ def test_requests_of_one_turn_are_one_batch_whatever_they_came_by(serve_grpc):
         one.result(20)
     assert client.server.metric("trueline_inference_batch_size_count") < 200 + 1
     assert len(client.server.records(PredictionRecord)) == 200
+
+
+def test_shared_memory_is_not_supported(serve_grpc):
+    request = raw()
+    request.inputs[0].parameters["shared_memory_region"].string_param = "r"
+    got, said = serve_grpc().refused("ModelInfer", request)
+    assert (got, said) == (
+        Code.UNIMPLEMENTED,
+        "input 'x': shared memory is not supported here; send the data itself",
+    )
+
+
+def test_a_port_in_use_and_a_missing_library_are_sentences(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config = Config(state=StateFolder(tmp_path / "state").create(), port=0, grpc_port=port)
+        with pytest.raises(Unavailable) as caught:
+            Running(config, {1: Fake(1)}).start()
+    assert str(caught.value) == (
+        f"port {port} on 127.0.0.1 cannot be used for gRPC; stop what listens there or choose another --grpc-port"
+    )
+    monkeypatch.setitem(sys.modules, "trueline.serving.grpc_server", None)
+    config = Config(state=StateFolder(tmp_path / "other").create(), port=0, grpc_port=0)
+    with pytest.raises(Unavailable, match=r"gRPC is not installed here; pip install 'trueline\[grpc\]'"):
+        Running(config, {1: Fake(1)}).start()
+
+
+@pytest.mark.real
+def test_several_processes_share_the_port_and_end_without_a_failed_call(tmp_path):
+    state = StateFolder(tmp_path / "state").create()
+    command = [sys.executable, "-m", "trueline", "serve", "--state", str(state.root), "--port", "0", "--grpc-port", "0"]
+    with subprocess.Popen(
+        [*command, "--processes", "2", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    ) as serve:
+        port = json.loads(serve.stdout.readline())["grpc_port"]
+        channels = [
+            grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)])
+            for _ in range(20)
+        ]
+        for channel in channels:
+            alive = channel.unary_unary(f"/{SERVICE}/ServerLive")(b"", timeout=20, wait_for_ready=True)
+            assert MESSAGES["ServerLiveResponse"].FromString(alive).live
+            channel.close()
+        serve.terminate()
+        _, said = serve.communicate(timeout=30)
+    assert serve.returncode == 0
+    assert "Traceback" not in said
+    shutil.rmtree(state.socket("any").parent, ignore_errors=True)

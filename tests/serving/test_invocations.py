@@ -182,18 +182,14 @@ def test_other_refusals_have_mlflows_codes_too(serve):
     def refuse(_):
         raise ValueError("I will not")
 
-    server = serve({1: Fake(1, refuse)}, table())
+    server = serve({1: Fake(1, refuse)})
+    reply = server.post("/invocations", {"dataframe_records": ROWS})
+    assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+    assert reply.json["error_code"] == "TEMPORARILY_UNAVAILABLE"
+    server.put(table())
     reply = server.post("/invocations", {"dataframe_records": ROWS})
     assert (reply.status, reply.json["error_code"]) == (500, "INTERNAL_ERROR")
     assert "ValueError: I will not" in reply.json["message"]
-    server.stop()
-    server = serve()
-    reply = server.post("/invocations", {"dataframe_records": ROWS})
-    assert (reply.status, reply.json["error_code"], reply.headers["retry-after"]) == (
-        503,
-        "TEMPORARILY_UNAVAILABLE",
-        "1",
-    )
 
 
 def test_ping_health_and_version_are_mlflows(serve):
@@ -248,6 +244,5 @@ def test_any_body_is_a_call_or_one_sentence(given_body, kind):
         refused = problem
     if refused is None:
         assert call.rows >= 1
-        assert call.columns
     else:
         assert refused.status in (400, 415)

@@ -7,9 +7,11 @@ import http.client
 import json
 import threading
 import time
+from concurrent.futures import Future
+from dataclasses import replace
 
 import pytest
-from serving_world import Fake, route, table
+from serving_world import Fake, eventually, route, table
 
 from trueline.domain import routes
 from trueline.domain.contracts import Column, Kind, compile_column
@@ -180,6 +182,72 @@ def test_swapping_tables_under_load_fails_no_request(serve, record_property):
     warm = sorted(took[4:])  # the first four loaded the versions
     record_property("median_acknowledgement_ms", round(warm[len(warm) // 2] * 1000, 2))
     record_property("slowest_acknowledgement_ms", round(warm[-1] * 1000, 2))
+
+
+def put_beside(server, wanted):
+    """Send a table and go on: its answer comes when its versions are loaded."""
+    answer = Future()
+    threading.Thread(target=lambda: answer.set_result(server.put(wanted)), daemon=True).start()
+    return answer
+
+
+class Slow:
+    """Loading that takes until it is let go on."""
+
+    def __init__(self, server):
+        self.server, self.load = server, server.server.plane.versions._load
+        server.server.plane.versions._load = self
+        self.started, self.may_go_on = threading.Event(), threading.Event()
+        self.loads = []
+
+    async def __call__(self, wanted):
+        self.loads.append(wanted.version)
+        self.started.set()
+        await asyncio.to_thread(self.may_go_on.wait, 20)
+        return await self.load(wanted)
+
+
+def test_a_rollback_does_not_wait_for_a_version_that_is_being_loaded(serve):
+    server = serve({1: Fake(1), 2: Fake(2), 3: Fake(3)}, only(1, 1))
+    server.put(only(2, 2))
+    slow = Slow(server)
+    late = put_beside(server, only(3, 3))
+    assert slow.started.wait(20)
+    assert server.put(only(1, 4)) == {"ok": True, "epoch": 4}  # version 1 is warm
+    assert server.post("/predict", ROW).json["version"] == 1
+    slow.may_go_on.set()
+    refused = late.result(20)
+    assert (refused["ok"], refused["epoch"]) == (False, 4)
+    assert "epoch 3 is not newer than epoch 4" in refused["error"]
+    assert {one["version"] for one in server.admin("status")["loaded"]} == {1, 2}  # what nobody needs is let go of
+
+
+def test_a_version_that_two_tables_wait_for_is_loaded_once(serve):
+    server = serve({1: Fake(1), 2: Fake(2)}, only(1, 1))
+    slow = Slow(server)
+    first = put_beside(server, only(2, 2))
+    assert slow.started.wait(20)
+    second = put_beside(server, only(2, 3))
+    eventually(lambda: len(server.server.plane.versions._pending) == 2)
+    slow.may_go_on.set()
+    assert second.result(20)["epoch"] == 3
+    first.result(20)  # in force before, or refused: by the order in which the two go on
+    assert slow.loads == [2]
+    assert server.post("/predict", ROW).json["version"] == 2
+
+
+def test_a_version_that_a_table_waits_with_is_not_let_go_of_meanwhile(serve):
+    server = serve(TWO, table(routes=(route(3), route(4, Arm.shadow, 0))), warm_versions=0)
+    slow = Slow(server)
+    late = put_beside(server, replace(table(9), routes=(route(4), route(2, Arm.shadow, 0))))
+    assert slow.started.wait(20)
+    assert server.put(only(3, 5))["ok"]
+    assert [one["version"] for one in server.admin("status")["loaded"]] == [4, 3], (
+        "nothing is warm here but what is awaited"
+    )
+    slow.may_go_on.set()
+    assert late.result(20)["ok"]
+    assert {one["version"] for one in server.admin("status")["loaded"]} == {4, 2}
 
 
 def test_sealing_waits_for_the_shadow_scores_that_are_owed(serve):

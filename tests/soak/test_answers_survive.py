@@ -42,7 +42,7 @@ def world(tmp_path, monkeypatch):
     shutil.rmtree(temp, ignore_errors=True)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_killed_a_hundred_times_under_load_every_answer_is_kept_once_and_as_it_was(world):
     began = time.monotonic()
     callers = [Caller(f"caller-{number}", world, random.Random(world.luck.random())) for number in range(CALLERS)]

@@ -22,7 +22,7 @@ from trueline.settings import StateFolder
 
 @pytest.fixture
 def serve(tmp_path):
-    """Start model servers whose version 1 says x · 1; `again` starts one on the port of another."""
+    """Start model servers whose version 1 says x · 1."""
     started: list[Running] = []
 
     def start(model: Fake | None = None, *, port: int = 0, replica: str = "r0", **limits) -> Running:
@@ -56,7 +56,7 @@ def topics(broker):
 
 
 @pytest.fixture
-def stream(broker, topics):
+def stream(topics):
     """Start `trueline stream` towards a model server; killed at the end if it still runs."""
     started: list[Stream] = []
 

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ class Topics:
         """Everything that is in a topic now."""
         consumer = Consumer({"bootstrap.servers": self.servers, "group.id": "looks", "log_level": 0})
         try:
+            if topic not in consumer.list_topics(timeout=20).topics:
+                return []
             ends = {}
             for number in range(PARTITIONS):
                 place = TopicPartition(topic, number, 0)
@@ -105,20 +108,43 @@ class Stream:
     def __init__(self, servers, url, *arguments):
         command = [sys.executable, "-m", "trueline", "stream", "--json", "-b", servers, "--server", url]
         topics = ["--input", "in", "--output", "out", "--dead-letter", "dead", "--group", "g"]
-        fast = ["-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=500"]
+        fast = ["session.timeout.ms=6000", "heartbeat.interval.ms=500", "topic.metadata.refresh.interval.ms=1000"]
         self.popen = subprocess.Popen(
-            [*command, *topics, *fast, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, *topics, *(word for one in fast for word in ("-X", one)), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+        self.said: list[str] = []  # lines of stderr so far
+        self._ear = threading.Thread(target=self._listen)
+        self._ear.start()
+
+    def _listen(self):
+        for line in self.popen.stderr:
+            self.said.append(line.rstrip("\n"))  # as they come, not all at the end
+
+    def _finish(self):
+        out = self.popen.stdout.read()
+        self.popen.wait(30)
+        self._ear.join(30)
+        self.popen.stdout.close()
+        self.popen.stderr.close()
+        return out
 
     def kill(self):
         self.popen.kill()
-        self.popen.communicate()
+        self._finish()
 
     def end(self, how=signal.SIGTERM):
-        """Exit code, what it counted, and what it said."""
+        """Exit code, and what it counted."""
         self.popen.send_signal(how)
-        out, said = self.popen.communicate(timeout=30)
-        return self.popen.returncode, json.loads(out) if out else None, said
+        out = self._finish()
+        return self.popen.returncode, json.loads(out) if out else None
+
+    def ended(self):
+        """Exit code, of one that ends by itself."""
+        self._finish()
+        return self.popen.returncode
 
 
 def doubles(seen: list[Seen]) -> int:

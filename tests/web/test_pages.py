@@ -10,7 +10,7 @@ from browsing import Browser, Elements
 from sqlalchemy import event
 
 from trueline.domain.events import Event
-from trueline.domain.incidents import Incident, IncidentState
+from trueline.domain.incidents import Incident, IncidentKind, IncidentState
 from trueline.errors import Unavailable
 from trueline.web.pages import picture, story
 
@@ -206,6 +206,34 @@ def test_an_open_incident_is_the_first_thing_said(past):
     assert "worse than promised" in incident.of("p", **{"class": "lead"})[0]["text"]
     assert "rooms in city=A doubled" in incident.of("table")[0]["text"]
     assert any("until=" in link for link in incident.links)
+
+
+def test_predictions_that_go_unrecorded_are_said_once_by_the_server_or_by_its_incident(browser, services, monkeypatch):
+    full = "the journal j cannot be written (No space left on device); free some disk space"
+    told = services.status
+    recording = [{"replica": "r0", "unrecorded": 1200, "problem": full}, {"replica": "r1", "unrecorded": 5}]
+    monkeypatch.setattr(services, "status", lambda: {**told(), "recording": recording})
+    (alert,) = browser.page("/").of("div", role="alert")
+    assert alert["text"].strip() == f"{full}; 1,200 predictions went unrecorded"
+    services.shelf_incidents["incident-1"] = Incident(
+        id="incident-1",
+        project="example",
+        state=IncidentState.open,
+        version=1,
+        reason=f"{full}; 1205 predictions went unrecorded",
+        advice="make_room",
+        opened_at=datetime(2026, 1, 1, tzinfo=UTC),
+        closed_at=None,
+        closed_reason=None,
+        kind=IncidentKind.journal,
+        cause={"unrecorded": 1205, "servers": "r0"},
+    )
+    (alert,) = browser.page("/").of("div", role="alert")
+    assert "incident-1 is open" in alert["text"]
+    assert "Advice: make room" in alert["text"]
+    page = browser.page("/incidents/incident-1")
+    assert page.of("h1")[0]["text"] == "Predictions go unrecorded"
+    assert "1,205" in page.of("main")[0]["text"] or "1205" in page.of("main")[0]["text"]
 
 
 def test_older_events_come_page_by_page_each_once(past):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from trueline.cli.options import Session, with_session
@@ -49,6 +52,18 @@ def versions(session: Session, limit: int) -> None:
     if session.out.as_json:
         session.out.json(found)
         return
-    rows = [(f"v{v.number}", v.state, v.run, v.executor, v.trained_to, v.metrics) for v in found.items]
-    columns = ("version", "state", "run", "executor", "trained to", "metrics")
+    rows = [
+        (f"v{v.number}", v.state, v.run, v.executor, _speed(v.parity), _worst(v.parity), v.trained_to, v.metrics)
+        for v in found.items
+    ]
+    columns = ("version", "state", "run", "executor", "µs/row, in 32", "worst difference", "trained to", "metrics")
     session.out.table("Versions", columns, rows, empty="no versions yet; `trueline run` trains the first")
+
+
+def _speed(parity: Mapping[str, Any]) -> str | None:
+    speed = parity.get("speed")
+    return f"{speed['row_us']:.3g}, {speed['batch_row_us']:.3g}" if speed else None
+
+
+def _worst(parity: Mapping[str, Any]) -> str | None:
+    return f"{parity['worst']:.1g}" if "worst" in parity else None

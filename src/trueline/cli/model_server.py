@@ -10,9 +10,11 @@ import math
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ import click
 
 from trueline.cli.supervisor import ChildSpec
 from trueline.domain.project import Serve
-from trueline.errors import Conflict
+from trueline.errors import Conflict, Unavailable
+from trueline.serving import ports
 from trueline.serving.limits import Limits
 from trueline.serving.scoreboard import overdue
 from trueline.settings import StateFolder
@@ -39,6 +42,7 @@ class ModelServer:
     replicas: Sequence[str]
     storage: str | None = None
     replay: bool = False
+    grpc_port: int | None = None  # that was taken
     group: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def processes(self) -> list[ChildSpec]:
@@ -73,7 +77,8 @@ class ModelServer:
             "--replay": self.replay,
         }
         given = ("--host", self.serve.host, "--port", str(self.port), "--group", self.group)
-        return *given, *(flag for flag, wanted in flags.items() if wanted)
+        grpc = () if self.grpc_port is None else ("--grpc-port", str(self.grpc_port))
+        return *given, *grpc, *(flag for flag, wanted in flags.items() if wanted)
 
     def module(self, name: str, *options: str) -> tuple[str, ...]:
         return (sys.executable, "-m", f"trueline.{name}", "--state", str(self.state.root.absolute()), *options)
@@ -105,12 +110,27 @@ class Processes(click.ParamType[Wanted]):
         return Wanted(int(value))
 
 
-def overridden(serve: Serve, host: str | None, port: int | None, processes: Wanted | None) -> Serve:
+@contextmanager
+def grpc_port(serve: Serve) -> Iterator[int | None]:
+    """The port of gRPC, kept for the processes; None when none is wanted."""
+    if serve.grpc_port is None:
+        yield None
+        return
+    if find_spec("grpc") is None:
+        raise Unavailable("gRPC is not installed here; pip install 'trueline[grpc]', or leave out the port for it")
+    with ports.reserve(serve.host, serve.grpc_port, remedy="choose another --grpc-port") as kept:
+        yield int(kept.getsockname()[1])
+
+
+def overridden(
+    serve: Serve, host: str | None, port: int | None, processes: Wanted | None, grpc_port: int | None = None
+) -> Serve:
     """The project file's values, with those of the command line in their place."""
     return replace(
         serve,
         host=serve.host if host is None else host,
         port=serve.port if port is None else port,
+        grpc_port=serve.grpc_port if grpc_port is None else grpc_port,
         processes=serve.processes if processes is None else processes.processes,
     )
 

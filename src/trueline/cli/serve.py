@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
-from trueline.cli.model_server import ModelServer, Processes, ServingLock, Wanted, count, overridden
+from trueline.cli.model_server import ModelServer, Processes, ServingLock, Wanted, count, grpc_port, overridden
 from trueline.cli.options import Session, with_session
 from trueline.cli.supervisor import ANNOUNCEMENT, Supervisor
 from trueline.cli.up import url
@@ -29,8 +29,12 @@ _RUN = re.compile(r"runs:/+(?P<run>[^/]+)(?:/model/?)?")
 @click.option("--name", help="What the model is called in requests; default its project's name.")
 @click.option("--host", help=f"The address to listen on; default serve.host, which is {Serve.host}.")
 @click.option("-p", "--port", type=click.IntRange(0, 65535), help=f"Default serve.port, which is {Serve.port}.")
+@click.option("--grpc-port", "grpc", type=click.IntRange(0, 65535), help="Open Inference over gRPC too; default none.")
 @click.option(
     "-w", "--processes", type=Processes(), help="How many answer on the port, or auto; default serve.processes."
+)
+@click.option(
+    "--sync", is_flag=True, help="Have each prediction on the disk before it is answered, as serve.sync does."
 )
 @with_session
 def serve(
@@ -39,7 +43,10 @@ def serve(
     name: str | None,
     host: str | None,
     port: int | None,
+    grpc: int | None,
     processes: Wanted | None,
+    *,
+    sync: bool,
 ) -> None:
     """Serve predictions: what is released here, or one packaged model.
 
@@ -57,18 +64,25 @@ def serve(
     state = session.state.create() if model is None else _one_model(session.state, model, name)
     with ExitStack() as held:
         held.callback(ServingLock(state).release)
-        wanted = overridden(project.serve if project is not None else Serve(), host, port, processes)
+        wanted = overridden(project.serve if project is not None else Serve(), host, port, processes, grpc)
+        wanted = replace(wanted, sync=wanted.sync or sync)
         kept = held.enter_context(ports.reserve(wanted.host, wanted.port))
         taken = int(kept.getsockname()[1])
+        grpc_taken = held.enter_context(grpc_port(wanted))
         if not ports.loopback(wanted.host):
             tokens.ensure(state.token)
         storage = _storage(session, project) if model is None else None
         shared = storage is not None or (project is not None and project.engines.database is not None)
         number = count(wanted.processes)
         server = ModelServer(
-            state, wanted, taken, state.replicas(number, shared=shared and model is None), storage=storage
+            state,
+            wanted,
+            taken,
+            state.replicas(number, shared=shared and model is None),
+            storage=storage,
+            grpc_port=grpc_taken,
         )
-        teller = _Teller(session, state, url(wanted.host, taken), number)
+        teller = _Teller(session, state, url(wanted.host, taken), number, grpc_taken)
         Supervisor([*server.processes(), server.shipper(late=True)], teller).run()
         session.out.say("stopped")
 
@@ -81,6 +95,7 @@ class _Teller:
     state: StateFolder
     url: str
     processes: int
+    grpc_port: int | None
 
     def line(self, child: str, text: str) -> None:
         if not text.startswith(ANNOUNCEMENT):
@@ -93,12 +108,15 @@ class _Teller:
     def ready(self) -> None:
         out = self.session.out
         if out.as_json:
-            out.json({"url": self.url, "processes": self.processes, "state": str(self.state.root)})
+            told = {"url": self.url, "processes": self.processes, "state": str(self.state.root)}
+            out.json(told if self.grpc_port is None else told | {"grpc_port": self.grpc_port})
             return
         table = _kept(self.state)
         served = ", ".join(f"version {one.version} ({one.arm})" for one in table.routes) if table else ""
         out.say(f"model        {table.model}: {served}" if table and served else _NOTHING)
         out.say(f"predictions  {self.url}/predict" + (f"  ({self.processes} processes)" if self.processes > 1 else ""))
+        if self.grpc_port is not None:
+            out.say(f"gRPC         port {self.grpc_port}")
         out.say(f"journal      {self.state.journals}")
         out.say("Ctrl-C stops it")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import click
 
-from trueline.cli.model_server import ModelServer, Processes, ServingLock, Wanted, count, overridden
+from trueline.cli.model_server import ModelServer, Processes, ServingLock, Wanted, count, grpc_port, overridden
 from trueline.cli.open import entrance
 from trueline.cli.options import Session, with_session
 from trueline.cli.supervisor import ChildSpec, Supervisor
@@ -32,6 +32,7 @@ _REMEDY = "choose others with --control-port and --serve-port"
 @click.option("--host", help=f"The address to listen on; default {Serve.host}, or serve.host for predictions.")
 @click.option("--control-port", type=_PORT, default=CONTROL_PORT, show_default=True, help="API; 0 takes a free one.")
 @click.option("--serve-port", type=_PORT, help=f"Model server; default serve.port, which is {SERVE_PORT}.")
+@click.option("--grpc-port", "grpc", type=_PORT, help="Open Inference over gRPC too; default serve.grpc_port, or none.")
 @click.option(
     "--serve-processes", type=Processes(), help="Processes of the model server, or auto; default serve.processes."
 )
@@ -42,6 +43,7 @@ def up(
     host: str | None,
     control_port: int,
     serve_port: int | None,
+    grpc: int | None,
     serve_processes: Wanted | None,
     *,
     replay: bool,
@@ -71,17 +73,18 @@ def up(
         servers.withdraw(state)
         tokens.ensure(state.token)
         read = load(project, session.target)
-        serve = overridden(read.serve, host, serve_port, serve_processes)
+        serve = overridden(read.serve, host, serve_port, serve_processes, grpc)
         control_host = host or Serve.host
         kept = held.enter_context(ports.reserve(serve.host, serve.port, remedy=_REMEDY))
         port = int(kept.getsockname()[1])
+        taken = held.enter_context(grpc_port(serve))
         control = choose(control_host, control_port)
         addresses = Servers(url(control_host, control), url(serve.host, port), os.getpid())
         storage = storage_url(read, project.parent)
         shared = storage is not None or read.engines.database is not None
         number = 1 if replay else count(serve.processes)
         model_server = ModelServer(
-            state, serve, port, state.replicas(number, shared=shared), storage=storage, replay=replay
+            state, serve, port, state.replicas(number, shared=shared), storage=storage, replay=replay, grpc_port=taken
         )
         specs = children(model_server, str(project), (control_host, control), target=session.target)
         announcer = _Announcer(session, addresses)

@@ -105,6 +105,7 @@ class Serve:
 
     host: str = "127.0.0.1"
     port: int = 7078
+    grpc_port: int | None = None  # None: HTTP only
     processes: int | None = 1  # None: one per core
     sync: bool = False  # each batch is on the disk before it is answered
     require_signature: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -54,3 +55,21 @@ class Version:
     purpose: str
     created_at: datetime
     waiting: str | None = None  # whose approvals its release waits for
+
+
+def speed_told(parity: Mapping[str, Any]) -> str | None:
+    """How fast the served model is beside the fitted one, measured when it was packaged; None when it was not."""
+    speed = parity.get("speed")
+    if not speed:
+        return None
+    row, batch, own, own_batch = (
+        f"{speed[name]:.3g}" for name in ("row_us", "batch_row_us", "native_row_us", "native_batch_row_us")
+    )
+    return f"{row} µs a row alone, {batch} in a batch of 32 (the fitted estimator: {own} and {own_batch})"
+
+
+def parity_told(parity: Mapping[str, Any]) -> str | None:
+    """The worst difference of the proof, and on how many rows; None when there was none."""
+    if "worst" not in parity or "rows" not in parity:
+        return None
+    return f"within {parity['worst']:.2g} on {parity['rows']:,} rows, edges included"

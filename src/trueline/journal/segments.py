@@ -155,6 +155,8 @@ class Writer:
             if self._offset < 0:  # whole records lie behind broken ones
                 self._offset = os.fstat(self._file).st_size
                 self.seal()
+            if sync:
+                _sync_folder(folder)
         except OSError as problem:
             raise Unavailable(f"the journal {folder} cannot be written: {problem.strerror or problem}") from problem
 
@@ -195,6 +197,8 @@ class Writer:
         if self._offset:
             try:
                 following = _open(path_of(self.folder, self.segment + 1))
+                if self.sync:  # else a power cut may take the whole file back, whatever of it is on the disk
+                    _sync_folder(self.folder)
             except OSError as problem:
                 raise Unavailable(
                     f"the journal {self.folder} cannot start a segment: {problem.strerror or problem}"
@@ -249,6 +253,14 @@ def frame(payload: bytes) -> bytes:
 
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _lock(folder: Path, wait: float) -> int:

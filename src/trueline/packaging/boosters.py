@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trueline.domain.contracts import Column, Kind
 from trueline.packaging.trees import Ensemble, Nodes
 
 XGBOOST = "xgboost"
@@ -68,7 +69,7 @@ class Bare:
     def predict(self, frame: Any) -> NDArray[Any]:
         if self.kind == LIGHTGBM:
             return np.asarray(self.booster.predict(frame))
-        rows = import_module(XGBOOST).DMatrix(frame, enable_categorical=True)
+        rows = import_module(XGBOOST).DMatrix(frame, enable_categorical=True, nthread=1)
         return np.asarray(self.booster.predict(rows))
 
 
@@ -108,17 +109,25 @@ def write(estimator: Any, path: Path) -> None:
     booster(estimator).save_model(str(path))
 
 
-def lightgbm_categories(found: Any) -> dict[int, list[Any]]:
-    """What a LightGBM booster fitted on a pandas frame calls its categories, by feature, in the order of their codes."""
-    words = found.pandas_categorical
-    return _named(found.dump_model(num_iteration=1), words) if words else {}
+def pandas_words(found: Any, inputs: Sequence[Column]) -> dict[int, Sequence[Any]]:
+    """By column, what a LightGBM booster fitted on a pandas frame calls its categories, in the order of their codes.
+
+    The model keeps them in the order of the frame's categorical columns and does not say which those were: here they
+    are the string columns. Where that is wrong, parity says so.
+    """
+    return _in_order(found.pandas_categorical or (), inputs)
 
 
-def _named(page: Mapping[str, Any], words: Iterable[list[Any]]) -> dict[int, list[Any]]:
-    """The lists of words come in the order of the columns that hold categories."""
-    rest = iter(words)
-    infos = [info["values"] for info in page["feature_infos"].values()]
-    return {feature: next(rest, []) for feature, values in enumerate(infos) if values}
+def words(trees: Ensemble, inputs: Sequence[Column]) -> dict[int, Sequence[Any]]:
+    """The words of each string column in the order of their codes: as the model knows them, else as the contract."""
+    found = _in_order(trees.categories_in_order, inputs) or trees.categories
+    strings = [place for place, column in enumerate(inputs) if column.kind is Kind.string]
+    return {place: found.get(place) or inputs[place].categories or () for place in strings}
+
+
+def _in_order(lists: Sequence[Sequence[Any]], inputs: Sequence[Column]) -> dict[int, Sequence[Any]]:
+    strings = [place for place, column in enumerate(inputs) if column.kind is Kind.string]
+    return dict(zip(strings, lists, strict=True)) if len(strings) == len(lists) else {}
 
 
 def ensemble(estimator: Any) -> Ensemble | None:
@@ -176,7 +185,8 @@ def _xgboost_rows(tree: Mapping[str, Any], drop: float) -> list[Row]:
     rows: list[Row] = []
     extra: list[Row] = []
     for node, (left, right) in enumerate(zip(tree["left_children"], tree["right_children"], strict=True)):
-        feature, value, missing_left = tree["split_indices"][node], tree["split_conditions"][node], tree["default_left"]
+        feature, missing_left = tree["split_indices"][node], tree["default_left"]
+        value = float(np.float32(tree["split_conditions"][node]))  # written with the digits that a float32 needs
         if left < 0:
             rows.append((0, "LEAF", value * drop, 0, 0, False))
         elif node in sets:
@@ -212,7 +222,7 @@ def _lightgbm(page: Mapping[str, Any]) -> Ensemble | None:
             return None
         _add(nodes, number, rows)
     scale = next((float(one.partition(":")[2]) for one in options if one.startswith("sigmoid:")), 1.0)
-    return Ensemble(nodes, 0.0, LINKS[objective], scale, categories=_named(page, page.get("pandas_categorical") or ()))
+    return Ensemble(nodes, 0.0, LINKS[objective], scale, categories_in_order=page.get("pandas_categorical") or ())
 
 
 def _lightgbm_rows(root: Mapping[str, Any], share: float) -> list[Row] | None:

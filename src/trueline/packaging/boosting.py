@@ -46,7 +46,7 @@ def write(estimator: Any, inputs: Sequence[Column], layout: str, precision: str)
     types = [tensor_type(column, precision) for column in inputs]
     axis = graph.constant(np.array([1]))
     tensors = [graph.emit("Unsqueeze", [column.name, axis]) for column in inputs]
-    named = _words(trees, inputs)
+    named = boosters.words(trees, inputs)
     value = emit(graph, estimator, trees, list(zip(tensors, types, strict=True)), precision, named)
     shapes: list[tuple[str, type[Any], list[int | None]]] = [
         (column.name, kind, [None]) for column, kind in zip(inputs, types, strict=True)
@@ -56,15 +56,6 @@ def write(estimator: Any, inputs: Sequence[Column], layout: str, precision: str)
 
 def layout_for(inputs: Sequence[Column]) -> str:
     return feeds.COLUMNS if any(column.kind is Kind.string for column in inputs) else MATRIX
-
-
-def _words(trees: Ensemble, inputs: Sequence[Column]) -> dict[int, Sequence[Any]]:
-    """The words of each string column, in the order of their codes: as the model knows them, else as the contract."""
-    return {
-        place: trees.categories.get(place) or column.categories or ()
-        for place, column in enumerate(inputs)
-        if column.kind is Kind.string
-    }
 
 
 def emit(

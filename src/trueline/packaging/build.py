@@ -185,6 +185,11 @@ def _foreign(estimator: Any) -> bool:
 
 def _candidates(estimator: Any, base: Manifest, code: Code | None) -> list[Candidate]:
     found = _estimators_own(estimator, base) if not _foreign(estimator) else []
+    if not found and code is None and not torch_model.is_module(estimator):
+        raise PackagingFailed(
+            f"the {type(estimator).__name__} that fit returned can only be kept as a pickled object, and serve.pickle "
+            "is false; set it to true, or return an estimator of scikit-learn's own parts"
+        )
     if torch_model.is_module(estimator):
 
         def exported(path: Path, chosen: Manifest) -> Manifest:

@@ -110,7 +110,7 @@ def _pointless(candidate: Candidate, best: Held) -> bool:
         return True
     if best.waits:
         return False
-    return candidate.least >= best.cost / CLEARLY
+    return candidate.least * CLEARLY >= best.cost
 
 
 def _beats(found: Held, best: Held) -> bool:

@@ -100,11 +100,10 @@ def _types(inputs: Sequence[Column], layout: str, precision: str) -> list[tuple[
 def _register(estimator: Any) -> None:
     """Put our converter of HistGradientBoosting in the place of skl2onnx's own, and beside it that of the boosters."""
     logging.getLogger("skl2onnx").setLevel(logging.ERROR)
-    _register_kind(HistGradientBoostingRegressor)
-    _register_kind(HistGradientBoostingClassifier)
-    for _, step in getattr(estimator, "steps", ()):
-        if boosters.library(step) is not None:
-            _register_kind(type(step))
+    kinds: list[Any] = [HistGradientBoostingRegressor, HistGradientBoostingClassifier]
+    kinds += [type(step) for _, step in getattr(estimator, "steps", ()) if boosters.library(step) is not None]
+    for kind in kinds:
+        _register_kind(kind)
 
 
 @cache

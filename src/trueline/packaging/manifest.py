@@ -28,6 +28,11 @@ FILES = {
 }  # where the library's own ending is not our name of the kind
 
 
+def file_of(kind: str) -> str:
+    """What the file of a model of that kind is called."""
+    return FILES.get(kind, f"model.{kind}")
+
+
 @dataclass(frozen=True)
 class Speed:
     """Microseconds per row: one row alone, and each row of a batch of 32; of the executor and of the fitted estimator."""
@@ -70,7 +75,14 @@ class Manifest:
 
     @property
     def model_file(self) -> str:
-        return FILES.get(self.kind, f"model.{self.kind}")
+        return file_of(self.kind)
+
+
+def parity_from(fields: Mapping[str, Any]) -> Parity:
+    """The inverse of `dataclasses.asdict`, after it went through JSON."""
+    speed = fields.get("speed")
+    lists = {name: tuple(fields[name]) for name in ("tried", "skipped")}
+    return Parity(**{**fields, **lists, "speed": None if speed is None else Speed(**speed)})
 
 
 def write(folder: Path, manifest: Manifest) -> None:
@@ -100,11 +112,10 @@ def read(folder: Path) -> Manifest:
             f"{folder} was packaged in format {fields.get('format')}, this trueline reads format {FORMAT}; "
             "package the model again or use the trueline that made it"
         )
-    parity = fields["parity"]
     return Manifest(
         kind=fields["kind"],
         signature=replace(signatures.decode(fields["signature"]), allowed=_allowed(fields["meta"])),
-        parity=Parity(**{**parity, "tried": tuple(parity["tried"]), "skipped": tuple(parity["skipped"])}),
+        parity=parity_from(fields["parity"]),
         layout=fields["layout"],
         precision=fields["precision"],
         trusted=tuple(fields["trusted"]),

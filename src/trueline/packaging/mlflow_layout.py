@@ -22,7 +22,7 @@ import yaml
 from trueline.domain.contracts import Column, Kind
 from trueline.packaging import python_model
 from trueline.packaging.graph import OUTPUT
-from trueline.packaging.manifest import ONNX, PYTHON, Manifest
+from trueline.packaging.manifest import LIGHTGBM, ONNX, PYTHON, SKOPS, TREELITE, XGBOOST, Manifest, file_of
 from trueline.packaging.python_environment import LOCK
 from trueline.packaging.signature import CLASSIFICATION
 
@@ -35,14 +35,16 @@ TYPES = {
 }
 PACKAGES = {
     ONNX: ("onnx", "onnxruntime", "numpy"),
-    "skops": ("scikit-learn", "skops", "numpy"),
+    SKOPS: ("scikit-learn", "skops", "numpy"),
+    XGBOOST: ("xgboost", "numpy"),
+    LIGHTGBM: ("lightgbm", "numpy"),
     PYTHON: (),  # its lock says what it needs
 }
 
 
 def write(folder: Path, manifest: Manifest, rows: pl.DataFrame, created: datetime) -> None:
     """Add MLmodel, the environment files and an input example to a folder that has the model file."""
-    requirements = [f"{name}=={_version(name)}" for name in PACKAGES[manifest.kind]]
+    requirements = [f"{name}=={_version(name)}" for name in PACKAGES[_readable(folder, manifest)]]
     if manifest.kind == PYTHON:
         requirements = [line for line in (folder / LOCK).read_text().splitlines() if not line.startswith("#")]
     if mlflow := _version("mlflow-skinny"):
@@ -63,7 +65,7 @@ def write(folder: Path, manifest: Manifest, rows: pl.DataFrame, created: datetim
 def _mlmodel(folder: Path, manifest: Manifest, created: datetime, mlflow: str | None) -> dict[str, Any]:
     content = (folder / manifest.model_file).read_bytes()
     identity = hashlib.sha256(content).digest()[:16]
-    flavour = _flavour(manifest)
+    flavour = _flavour(manifest, _readable(folder, manifest))
     environment = {"conda": "conda.yaml", "virtualenv": "python_env.yaml"}
     python = {"env": environment, "python_version": platform.python_version(), "model_path": manifest.model_file}
     return {
@@ -81,7 +83,7 @@ def _mlmodel(folder: Path, manifest: Manifest, created: datetime, mlflow: str | 
         },
         "signature": {
             "inputs": json.dumps([_field(column) for column in manifest.signature.inputs]),
-            "outputs": json.dumps(_outputs(manifest)),
+            "outputs": json.dumps(_outputs(manifest, _readable(folder, manifest))),
             "params": None,
         },
         "utc_time_created": created.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f"),
@@ -89,11 +91,30 @@ def _mlmodel(folder: Path, manifest: Manifest, created: datetime, mlflow: str | 
     }
 
 
-def _flavour(manifest: Manifest) -> tuple[dict[str, Any], str, dict[str, Any]]:
-    if manifest.kind == PYTHON:
+def _readable(folder: Path, manifest: Manifest) -> str:
+    """The kind of file that MLflow reads: the executor's own or, as it has no Treelite, the one beside it."""
+    if manifest.kind != TREELITE:
+        return manifest.kind
+    return next(kind for kind in (XGBOOST, LIGHTGBM, SKOPS) if (folder / file_of(kind)).exists())
+
+
+def _flavour(manifest: Manifest, kind: str) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    if kind in (XGBOOST, LIGHTGBM):
+        return _booster_flavour(kind)
+    if kind == PYTHON:
         loader, detail = python_model.flavour(manifest)
         return loader, "trueline", dict(detail)
-    return _onnx_flavour(manifest) if manifest.kind == ONNX else _sklearn_flavour(manifest)
+    return _onnx_flavour(manifest) if kind == ONNX else _sklearn_flavour(manifest)
+
+
+def _booster_flavour(kind: str) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    """The library's own Booster, which answers probabilities where its objective has them."""
+    own = {
+        XGBOOST: {"model_class": "xgboost.core.Booster", "model_format": "ubj", "xgb_version": _version("xgboost")},
+        LIGHTGBM: {"model_class": "lightgbm.basic.Booster", "lgb_version": _version("lightgbm")},
+    }
+    detail = {"code": None, "data": file_of(kind), **own[kind]}
+    return {"loader_module": f"mlflow.{kind}", "data": file_of(kind)}, kind, detail
 
 
 def _onnx_flavour(manifest: Manifest) -> tuple[dict[str, Any], str, dict[str, Any]]:
@@ -112,7 +133,7 @@ def _sklearn_flavour(manifest: Manifest) -> tuple[dict[str, Any], str, dict[str,
     classify = manifest.signature.task == CLASSIFICATION
     detail = {
         "code": None,
-        "pickled_model": manifest.model_file,
+        "pickled_model": file_of(SKOPS),
         "serialization_format": "skops",
         "skops_trusted_types": list(manifest.trusted),
         "sklearn_version": _version("scikit-learn"),
@@ -127,11 +148,13 @@ def _field(column: Column) -> dict[str, Any]:
     return {"type": kind, "name": column.name, "required": True}
 
 
-def _outputs(manifest: Manifest) -> list[dict[str, Any]]:
+def _outputs(manifest: Manifest, kind: str) -> list[dict[str, Any]]:
     if manifest.kind == ONNX:
         return [{"type": "float", "name": OUTPUT, "required": True}]
-    shape = [-1, 2] if manifest.signature.task == CLASSIFICATION else [-1]
-    return [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": shape}}]
+    booster = kind in (XGBOOST, LIGHTGBM)
+    shape = [-1, 2] if manifest.signature.task == CLASSIFICATION and not booster else [-1]
+    dtype = "float32" if kind == XGBOOST else "float64"
+    return [{"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": shape}}]
 
 
 def _example(manifest: Manifest, rows: pl.DataFrame) -> dict[str, Any]:
@@ -153,10 +176,12 @@ def _typical(column: Column, values: pl.Series) -> Any:
 
 
 def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    for one in (name, f"{name}-cpu"):  # XGBoost is there under two names
+        try:
+            return metadata.version(one)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
 
 
 def _dump(path: Path, content: dict[str, Any]) -> None:

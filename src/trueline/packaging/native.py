@@ -24,7 +24,16 @@ from trueline.packaging.signature import CLASSIFICATION, Signature
 
 PLAIN = "plain"
 CATEGORICAL = "categorical"
-ALLOWED = ("sklearn.", "numpy.", "scipy.", "xgboost.", "lightgbm.", "functools.partial")
+ALLOWED = (
+    "sklearn.",
+    "numpy.",
+    "scipy.",
+    "xgboost.",
+    "lightgbm.",
+    "functools.partial",
+    "collections.OrderedDict",
+    "collections.defaultdict",
+)
 
 DTYPES: dict[Kind, Any] = {
     Kind.integer: pl.Int64,
@@ -38,7 +47,9 @@ DTYPES: dict[Kind, Any] = {
 
 def predictor(estimator: Any, signature: Signature, layout: str) -> Callable[[Columns], NDArray[np.float64]]:
     """The estimator's prediction as a function of columns, in the layout it was fitted with."""
-    if boosters.library(estimator) == boosters.LIGHTGBM and _has_words(signature):
+    if boosters.library(estimator) == boosters.LIGHTGBM and (
+        _has_words(signature) or boosters.booster(estimator).pandas_categorical
+    ):
         return _of_pandas(estimator, signature, layout)
     dtypes = {column.name: dtype(column, layout) for column in signature.inputs}
     classify = signature.task == CLASSIFICATION
@@ -57,13 +68,13 @@ def _has_words(signature: Signature) -> bool:
 
 def _of_pandas(estimator: Any, signature: Signature, layout: str) -> Callable[[Columns], NDArray[np.float64]]:
     """LightGBM with categories: it knows them only from pandas, and ends the process when Polars brings some."""
-    if layout != CATEGORICAL:
-        raise PackagingFailed("LightGBM takes words only as pandas categories")
-    pd = import_module("pandas")  # only for those who fitted on it
     classify = signature.task == CLASSIFICATION
     words = {column.name for column in signature.inputs if column.kind is Kind.string}
 
     def predict(columns: Columns) -> NDArray[np.float64]:
+        if layout != CATEGORICAL:
+            raise PackagingFailed("LightGBM takes words only as pandas categories")
+        pd = import_module("pandas")  # only for those who fitted on it
         frame = pd.DataFrame(
             {
                 name: pd.Categorical(list(columns[name]))

@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import hashlib
 import json
+import os
 import pickle
 import signal
 import socket
@@ -151,6 +152,7 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes the pipe
     if lives == "with-parent" and sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.register_at_fork(after_in_child=lambda: os.close(int(descriptor)))  # else a pool of the model's keeps it open
     with socket.socket(fileno=int(descriptor)) as pipe:
         try:
             _verify(Path(folder), digest)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from trueline.domain.contracts import Column, Kind
 from trueline.errors import PackagingFailed
 from trueline.packaging import manifest as manifests
-from trueline.packaging.boosters import lightgbm_categories
+from trueline.packaging.boosters import pandas_words
 from trueline.packaging.feeds import MATRIX, MATRIX_INPUT, Columns, feed, float_type
 from trueline.packaging.manifest import Manifest
 
@@ -54,7 +54,8 @@ class LightGBMExecutor:
         library = _library(self.kind)
         self.signature = manifest.signature
         self._booster = _reading(folder / manifest.model_file, lambda path: library.Booster(model_file=path))
-        self._matrix = _matrix(manifest.signature.inputs, manifest.precision, lightgbm_categories(self._booster))
+        inputs = manifest.signature.inputs
+        self._matrix = _matrix(inputs, manifest.precision, pandas_words(self._booster, inputs))
 
     def predict(self, columns: Columns) -> NDArray[np.float64]:
         return np.asarray(self._booster.predict(self._matrix(columns), num_threads=1)).astype(np.float64)

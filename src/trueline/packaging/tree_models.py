@@ -17,7 +17,7 @@ from trueline.packaging import boosters, native
 from trueline.packaging.boosters import LIGHTGBM, XGBOOST
 from trueline.packaging.choice import Candidate
 from trueline.packaging.feeds import MATRIX
-from trueline.packaging.manifest import FILES, SKOPS, TREELITE, Manifest
+from trueline.packaging.manifest import SKOPS, TREELITE, Manifest, file_of
 
 ROWS_ARE_FLOAT32 = (  # scikit-learn rounds the rows before these trees compare them
     "RandomForestRegressor", "RandomForestClassifier", "ExtraTreesRegressor", "ExtraTreesClassifier",
@@ -63,6 +63,6 @@ def _treelite_file(estimator: Any, path: Path, page: Manifest) -> Manifest:
         model = read(boosters.booster(estimator))
     model.serialize(str(path))
     if library is not None:
-        boosters.write(estimator, path.with_name(FILES[library]))
+        boosters.write(estimator, path.with_name(file_of(library)))
         return page
-    return replace(page, trusted=native.write(estimator, path.with_name(f"model.{SKOPS}")))
+    return replace(page, trusted=native.write(estimator, path.with_name(file_of(SKOPS))))

@@ -61,6 +61,7 @@ class Ensemble:
     scale: float = 1.0
     single: bool = False  # its own library casts rows to float32 before it compares them
     categories: Mapping[int, Sequence[Any]] = field(default_factory=dict)  # by feature, in the order of their codes
+    categories_in_order: Sequence[Sequence[Any]] = ()  # likewise, of the string columns from left to right
 
     def thresholds(self) -> dict[int, NDArray[np.float64]]:
         """Every numeric split threshold, by feature index."""

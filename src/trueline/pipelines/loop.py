@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from datetime import timedelta
 
 from trueline.control import artefacts, endpoints, gates, runs, work
@@ -147,6 +148,8 @@ def _trained(result: TrainResult, prepared: Prepared) -> Trained:
         "tolerance": result.parity.tolerance,
         "tried": list(result.parity.tried),
         "skipped": list(result.parity.skipped),
+        "executor": result.parity.executor,
+        "speed": None if result.parity.speed is None else asdict(result.parity.speed),
     }
     return Trained(result.digest, result.kind, prepared.spec.task, parity, result.metrics, result.summary)
 

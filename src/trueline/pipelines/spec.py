@@ -13,7 +13,7 @@ from typing import Any
 from trueline.domain import contracts
 from trueline.domain.contracts import Contract
 from trueline.errors import TrainingFailed
-from trueline.packaging.manifest import Parity
+from trueline.packaging.manifest import Parity, parity_from
 from trueline.pipelines import graph as graphs
 from trueline.pipelines.graph import Graph
 
@@ -105,8 +105,7 @@ def read_result(folder: Path) -> TrainResult | tuple[str, str] | None:
     if "failed" in plain:
         return plain["failed"], plain["sentence"]
     found = plain["result"]
-    parity = found["parity"]
-    found["parity"] = Parity(**{**parity, "tried": tuple(parity["tried"]), "skipped": tuple(parity["skipped"])})
+    found["parity"] = parity_from(found["parity"])
     found["folder"] = Path(found["folder"])
     return TrainResult(**found)
 

@@ -46,6 +46,15 @@ def due(backlog: Sequence[tuple[Intent, bool]]) -> Intent | None:
     return None
 
 
+def _version_tags(version: Version) -> dict[str, str]:
+    """How the version is served, for who looks at it in MLflow."""
+    tags = {"trueline.executor": version.executor, "trueline.task": version.task}
+    if "worst" in version.parity:
+        tags["trueline.parity.worst"] = f"{version.parity['worst']:.3g}"
+    speed = version.parity.get("speed") or {}
+    return tags | {f"trueline.speed.{name}": f"{value:g}" for name, value in speed.items()}
+
+
 class Feeder:
     """Delivers tracking intents one at a time, one worker at a time; the store is opened when the first one comes."""
 
@@ -178,7 +187,7 @@ class Feeder:
             run_id=version.run,
             folder=endpoints.model_folder(self._context.folder, version),
             digest=version.digest,
-            tags={"trueline.executor": version.executor, "trueline.task": version.task},
+            tags=_version_tags(version),
         )
 
     def _deliver(self, told: Told) -> None:

@@ -125,7 +125,11 @@ def _parquet(file: IO[bytes], tables: Iterable[pa.Table]) -> None:
         writer: Any = None
         for table in tables:
             if writer is None:
-                writer = closing.enter_context(pa.parquet.ParquetWriter(file, table.schema, compression="zstd"))
+                words = [field.name for field in table.schema if pa.types.is_string(field.type)]
+                # a dictionary of measurements is as long as they are, and costs more than all the scoring
+                writer = closing.enter_context(
+                    pa.parquet.ParquetWriter(file, table.schema, compression="snappy", use_dictionary=words)
+                )
             if table.num_rows:
                 writer.write_table(table)
 

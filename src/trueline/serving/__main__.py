@@ -29,7 +29,9 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--replica", default="r0", help="name of this process; its journal is journal/<replica>/")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; beyond loopback a token is needed")
     parser.add_argument("--port", type=_port, default=8080, help="0 takes any free port and prints it")
-    parser.add_argument("--grpc-port", type=_port, help="speak Open Inference over gRPC there too; needs trueline[grpc]")
+    parser.add_argument(
+        "--grpc-port", type=_port, help="speak Open Inference over gRPC there too; needs trueline[grpc]"
+    )
     parser.add_argument("--group", help="share the port with the other processes of this name, and count together")
     parser.add_argument("--sync", action="store_true", help="have each batch on the disk before it is answered")
     parser.add_argument("--no-pickle", action="store_true", help="load no model that holds a pickled object")

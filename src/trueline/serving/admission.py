@@ -29,6 +29,7 @@ HOT_WINDOWS = 3  # in a row, and so many requests too many in them, make the doo
 TOO_MANY = 64  # a burst is over sooner, patient clients are fewer than that or come no more once they wait
 QUIET_WINDOWS = 10  # in a row open it again: nobody was turned away, or few came
 DECAY = 0.97  # of what a batch counts, with each batch after it
+FIRST_ROWS = 32  # of a batch, while nothing is known
 PROBE_EVERY = (
     16  # batches: one may be half as large again, else a model under load, always asked the same, is never learnt
 )
@@ -118,7 +119,7 @@ class Admission:
         self._turned_away = False  # while the door was open
         self.pace = Pace()
         self.narrow = False
-        self.rows = batch_rows  # of one batch
+        self.rows = min(batch_rows, FIRST_ROWS)  # of one batch
         self._size = float(batch_rows)  # the same, were every size proven
         self.room = self._given = batch_rows * 4  # rows that may still come in
         self.patience_ns = int(batch_seconds * 1e9)  # who has waited for longer is not scored any more
@@ -150,6 +151,10 @@ class Admission:
         self.pace.observe(rows, seconds)
         self._per_request += 0.1 * (rows / requests - self._per_request)
         self._bound_batch()
+
+    def late(self, rows: int) -> None:
+        """A batch of so many rows missed its deadline."""
+        self.rows = max(1, min(self.rows, rows // 4))
 
     def _close_window(self, elapsed: float, one: float) -> None:
         can = elapsed * self._size / one if one > 0 else math.inf

@@ -2,7 +2,9 @@
 
 A lane belongs to one version. A request that arrives asks for a flush at the next turn of the loop; by then every
 socket that was readable in this turn has been read. While a batch is out (a version in a child process), arrivals
-gather and go together when it comes back. Shadow scores are the lane's second queue: gathered for a few milliseconds,
+gather and go together when it comes back. How many may gather, how large a batch gets, and when somebody has waited too
+long to be scored at all, the lane's `door` says (admission.py). A turn takes one batch: between two of a slow version
+the sockets are read, so that whoever cannot be answered hears it at once. Shadow scores are the lane's second queue: gathered for a few milliseconds,
 taken only when no request waits, bounded, and given up first.
 """
 
@@ -19,6 +21,7 @@ from typing import Any, Protocol
 import msgspec
 
 from trueline.journal.records import Outcome
+from trueline.serving.admission import Admission
 from trueline.serving.limits import Limits
 from trueline.serving.metrics import Metrics
 from trueline.serving.plain import Tuples
@@ -30,6 +33,7 @@ class Item(Protocol):
 
     rows: int
     event_us: int
+    queued_ns: int  # when it came to this lane (perf_counter_ns)
 
     @property
     def columns(self) -> Columns: ...
@@ -46,7 +50,13 @@ class Share(msgspec.Struct, frozen=True, gc=False):
     error: str | None
     exec_us: int
     separable: bool = False
+    unscored: bool = False  # it waited for too long to be scored at all
 
+
+_TURN_SECONDS = 0.0005
+"""For each such time that the loop stood still it turns once before the next batch: it accepts one connection a turn, and
+those of a crowd that came meanwhile would wait where nobody sees them."""
+_MOST_TURNS = 64
 
 Settle = Callable[[int, Sequence[Any], Sequence[Share], int], None]
 """Takes version, items, what became of each, and when their batch started (perf_counter_ns). Never raises."""
@@ -63,6 +73,7 @@ class Lane:
         self._settle_shadow = settle_shadow
         self._metrics = metrics
         self._limits = limits
+        self.door = Admission(batch_seconds=limits.batch_seconds, batch_rows=limits.batch_rows)
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Item] = deque()
         self._alone: deque[tuple[Item, Settle]] = deque()  # of a batch that was refused: each for itself
@@ -70,6 +81,8 @@ class Lane:
         self._shadows_in = self._shadows_out = 0
         self._barriers: list[tuple[int, asyncio.Future[None]]] = []
         self._out = False  # a batch is being scored
+        self._calling = False  # the runner is at work inside this process, and the loop stands still
+        self._turns = 0  # of the loop before the next batch
         self._flush_due = False
         self._shadow_timer: asyncio.TimerHandle | None = None
 
@@ -83,6 +96,7 @@ class Lane:
         return self._shadows_in - self._shadows_out
 
     def add(self, item: Item) -> None:
+        self.door.room -= item.rows
         self._waiting.append(item)
         if not self._flush_due:
             self._flush_due = True
@@ -107,13 +121,38 @@ class Lane:
             await barrier
 
     def _flush(self) -> None:
+        if self._turns:  # see _TURN_SECONDS
+            self._turns -= 1
+            self._loop.call_soon(self._flush)
+            return
         self._flush_due = False
-        while not self._out and (self._alone or self._waiting):
-            if self._alone:
-                item, settle = self._alone.popleft()
-                self._score([item], settle)
-            else:
-                self._score(self._take(self._waiting, self._limits.batch_rows), self._settle)
+        if self._out:
+            return
+        if self._alone:
+            item, settle = self._alone.popleft()
+            self._score([item], settle, perf_counter_ns())
+        elif self._waiting:
+            self._score_waiting(perf_counter_ns())
+
+    def _score_waiting(self, now: int) -> None:
+        waiting, door = self._waiting, self.door
+        if now - waiting[0].queued_ns > door.patience_ns:
+            self._give_up(now)
+        items = self._take(waiting, door.rows) if waiting else []
+        left = sum([item.rows for item in waiting]) if waiting else 0
+        door.took(sum([item.rows for item in items]), left, now)
+        if items:
+            self._score(items, self._settle, now)
+
+    def _give_up(self, now: int) -> None:
+        """Those who have waited longer than it makes sense to wait are not scored any more."""
+        waiting, oldest = self._waiting, now - self.door.patience_ns
+        late: list[Item] = []
+        while waiting and waiting[0].queued_ns < oldest:
+            late.append(waiting.popleft())
+        seconds = (now - late[0].queued_ns) / 1e9
+        share = Share("timed_out", None, f"its turn did not come within {seconds:.3g} s", 0, unscored=True)
+        self._settle(self.version, late, [share] * len(late), now)
 
     def _flush_shadows(self) -> None:
         if self._shadow_timer is not None:
@@ -122,7 +161,8 @@ class Lane:
         if self._out or self._waiting or self._alone:
             self._rest_later()
         elif self._shadows:
-            self._score(self._take(self._shadows, self._limits.shadow_rows), self._settle_shadow)
+            most = min(self._limits.shadow_rows, self.door.rows)
+            self._score(self._take(self._shadows, most), self._settle_shadow, perf_counter_ns())
 
     def _rest_later(self) -> None:
         """Come back for what is left: at once when somebody waits for it, else when requests had their turn."""
@@ -138,11 +178,15 @@ class Lane:
             items.append(queue.popleft())
         return items
 
-    def _score(self, items: list[Item], settle: Settle) -> None:
+    def _score(self, items: list[Item], settle: Settle, now: int) -> None:
         self._out = True
         batch = self._batch(items)
+        if settle == self._settle:
+            batch.waited_ns = now - items[0].queued_ns
         self._metrics.batch[self.version].observe(batch.rows)
-        self._runner.run(batch, partial(self._done, items, settle, perf_counter_ns()))
+        self._calling = True
+        self._runner.run(batch, partial(self._done, items, settle, now, batch.rows))
+        self._calling = False
 
     def _batch(self, items: list[Item]) -> Batch:
         names, first = self._names, items[0]
@@ -159,7 +203,7 @@ class Lane:
         columns = {name: [value for item in items for value in item.columns[name]] for name in names}
         return Batch(columns, sum(item.rows for item in items), len(items), first.event_us)
 
-    def _done(self, items: list[Item], settle: Settle, started: int, scored: Scored) -> None:
+    def _done(self, items: list[Item], settle: Settle, started: int, rows: int, scored: Scored) -> None:
         self._out = False
         self._metrics.execution[self.version].observe(scored.exec_us / 1e6)
         if scored.separable and len(items) > 1:  # one bad request must not fail its neighbours
@@ -168,6 +212,13 @@ class Lane:
             settle(self.version, items, _parts(items, scored), started)
             if settle == self._settle_shadow:
                 self._shadows_settled(len(items))
+        seconds = (perf_counter_ns() - started) / 1e9
+        if self._calling:
+            self._turns = min(int(seconds / _TURN_SECONDS), _MOST_TURNS)
+        if scored.values is not None:
+            self.door.done(rows, len(items), seconds)
+        elif scored.outcome == "timed_out":
+            self.door.late(rows)
         if (self._waiting or self._alone) and not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._flush)

@@ -42,9 +42,6 @@ def _score(executor: Executor, payload: bytes) -> FromChild:
     spent = (perf_counter_ns() - started) // 1000
     if scored.values is None:
         return Refused(batch.number, spent, "invalid_output", scored.error or "")
-    if scored.values.dtype.kind not in "fiub":
-        error = f"the model gave values of type {scored.values.dtype}, expected numbers"
-        return Refused(batch.number, spent, "invalid_output", error)
     return Values(batch.number, spent, scored.values.astype("float64").tobytes())
 
 

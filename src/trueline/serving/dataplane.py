@@ -99,6 +99,7 @@ class _Request(msgspec.Struct, eq=False):
     request_id: str
     received_us: int
     received_ns: int
+    queued_ns: int  # when it came to the lane it is in
     unit: str
     reply: Reply
     started_ns: int = 0
@@ -166,21 +167,39 @@ class DataPlane:
             for column in loaded.checks.check(_columns(call), call.rows):
                 self.metrics.doubtful[loaded.version, column] += 1
         received_us = self.now_us()
-        self.metrics.in_progress += 1
         event_us = call.event_us
-        loaded.lane.add(
-            _Request(
-                way,
-                call,
-                call.rows,
-                received_us if event_us is None else event_us,
-                request_id,
-                received_us,
-                received_ns,
-                unit,
-                reply,
-            )
+        request = _Request(
+            way,
+            call,
+            call.rows,
+            received_us if event_us is None else event_us,
+            request_id,
+            received_us,
+            received_ns,
+            received_ns,
+            unit,
+            reply,
         )
+        if loaded.lane.door.room > 0:
+            loaded.lane.add(request)
+        else:
+            self._turn_away(request)
+        self.metrics.in_progress += 1
+
+    def check_room(self) -> None:
+        """Refuse a request before anything is done for it, while the version that answers most has no room."""
+        door = self.versions.standing.door
+        if door is not None and door.room <= 0:
+            door.refuse()
+            raise _overloaded(self.versions.standing.table.model)
+
+    def _turn_away(self, request: _Request) -> None:
+        """Its version has no room: the champion answers if that is another one and has; else Overloaded is raised."""
+        way = request.way
+        way.loaded.lane.door.refuse()
+        share = Share("timed_out", None, "more requests wait for it than it can answer in time", 0, unscored=True)
+        if not self._falls_back(request, way.version, share):
+            raise _overloaded(way.model)
 
     def _way(self, choice: Choice, standing: Standing) -> _Way:
         if standing is not self._standing:
@@ -233,8 +252,12 @@ class DataPlane:
         for request, share in zip(requests, shares, strict=True):
             if request.started_ns == 0:
                 request.started_ns = started_ns
-            if share.outputs is None and self._falls_back(request, version, share):
-                continue
+            if share.outputs is None:
+                if self._falls_back(request, version, share):
+                    continue
+                if share.unscored and request.failure is None:
+                    self._refuse_late(request, version)
+                    continue
             records.append(_record(request, version, share))
             finished.append((request, share))
         if not records:
@@ -288,15 +311,23 @@ class DataPlane:
 
     def _falls_back(self, request: _Request, version: int, share: Share) -> bool:
         """Give a request that its version could not answer to the champion, if that is another one and can take it."""
-        self.metrics.failures[version, share.outcome] += 1
         champion = request.way.champion
-        if request.failure is not None or champion is None or champion.version == version:
-            return False
-        if not _can_take(champion, request):
+        another = request.failure is None and champion is not None and champion.version != version
+        if share.unscored and not (another and champion is not None and champion.lane.door.room > 0):
+            return False  # all are overloaded: nothing is to be learnt of this version
+        self.metrics.failures[version, share.outcome] += 1
+        if not another or champion is None or not _can_take(champion, request):
             return False
         request.failure = share
+        request.queued_ns = perf_counter_ns()
         champion.lane.add(request)
         return True
+
+    def _refuse_late(self, request: _Request, version: int) -> None:
+        """It waited for too long to be scored, like one that was never let in."""
+        self.metrics.in_progress -= 1
+        self.metrics.requests[request.way.counted(version, Overloaded.status)] += 1
+        request.reply(_overloaded(request.way.model))
 
     def _owe_shadows(self, request: _Request, answered_by: int) -> None:
         for other in request.way.others:
@@ -335,6 +366,10 @@ def _make_way(
         champion=champion,
         plain=loaded.plain,
     )
+
+
+def _overloaded(model: str) -> Overloaded:
+    return Overloaded(f"more requests wait for '{model}' than can be answered in time; try again in a second")
 
 
 def _columns(call: Call) -> dict[str, list[Any]]:

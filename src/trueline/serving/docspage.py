@@ -24,8 +24,8 @@ _STYLE = """
 font:1rem/1.5 system-ui,sans-serif}h1{margin:0;font-size:1.6rem}h2{margin:2.5rem 0 .5rem;font-size:1.2rem}
 p{margin:.4rem 0;max-width:46rem}.faint{color:var(--faint)}a{color:var(--mark)}code,pre{font:.875rem/1.45 ui-monospace,monospace}
 .wide{overflow-x:auto}table{width:100%;border-collapse:collapse}th,td{padding:.35rem .75rem .35rem 0;border-bottom:1px solid var(--line);
-text-align:left;vertical-align:top}th{font-weight:600;color:var(--faint)}nav a{margin-right:1rem;white-space:nowrap}
-details{border-bottom:1px solid var(--line)}summary{padding:.5rem 0;cursor:pointer}summary code{margin-right:.75rem;color:var(--mark)}
+text-align:left;vertical-align:top}th{font-weight:600;color:var(--faint)}nav{display:flex;flex-wrap:wrap;gap:.25rem 1rem}
+details{border-bottom:1px solid var(--line)}summary{padding:.5rem 0;cursor:pointer}summary code{margin-right:.75rem;color:var(--mark);overflow-wrap:anywhere}
 pre{margin:.25rem 0 1rem;padding:.75rem;background:var(--box);border-radius:.3rem;white-space:pre-wrap;overflow-wrap:anywhere}
 """
 

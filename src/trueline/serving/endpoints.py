@@ -26,6 +26,7 @@ from trueline.serving import (
     binary,
     docspage,
     encodings,
+    idempotency,
     invocations,
     kserve,
     labels,
@@ -79,6 +80,7 @@ class Endpoints:
         self._authorization = f"Bearer {policy.token}".encode() if policy.token is not None else None
         self.draining = False
         self.repository = repository
+        self._answered = idempotency.Answered()
         self._described: tuple[Loaded, Mapping[str, Any]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._paths = Paths(self._table(), _arguments)
@@ -152,23 +154,36 @@ class Endpoints:
     # -- inference
 
     def _predict(self, request: Request, exchange: Exchange) -> None:
+        self._plane.check_room()
         self._expect_json(request)
+        form: Callable[[Answer], bytes] = predict.encode
+        key = request.headers.get(idempotency.HEADER)
+        if key is not None:
+            known = self._answered.find(key, request.body)
+            if known is not None:
+                mine = (b"trueline-request-id", known.request_id)
+                exchange.answer(200, known.body, JSON, (mine, idempotency.REPLAYED))
+                return
+            form = self._answered.keeping(key, request.body, form)
         champion = self._plane.versions.standing.champion
         call = predict.decode(request.body, None if champion is None else champion.plain)
-        self._submit(call, request, exchange, predict.encode)
+        self._submit(call, request, exchange, form)
 
     def _infer(self, request: Request, exchange: Exchange, *, model: str, version: int | None = None) -> None:
+        if version is None:
+            self._plane.check_room()
         json_size = request.headers.get(binary.LENGTH)
         if json_size is None:
             self._expect_json(request)
         else:
             self._unpack(request)
-        signature = self.find(model, version).runner.signature
-        call, wanted = openinference.decode(request.body, signature, json_size)
+        found = self.find(model, version)
+        call, wanted = openinference.decode(request.body, found.runner.signature, json_size, found.plain)
         call.model, call.version = model, version
         self._ask(call, request, exchange, partial(openinference.encode, wanted=wanted))
 
     def _predict_v1(self, request: Request, exchange: Exchange, *, model: str) -> None:
+        self._plane.check_room()
         self._expect_json(request)
         call = kserve.decode(request.body, self.find(model, None).runner.signature)
         call.model = model
@@ -180,6 +195,7 @@ class Endpoints:
 
     def _invocations(self, request: Request, exchange: Exchange) -> None:
         try:
+            self._plane.check_room()
             self._unpack(request)
             signature = self.find(self._plane.versions.standing.table.model, None).runner.signature
             call = invocations.decode(request.body, request.headers.get(b"content-type", b""), signature)
@@ -294,7 +310,7 @@ class Endpoints:
         versions = self._plane.versions
         table = versions.standing.table
         if model != table.model:
-            raise NotFound(f"no model '{model}' is served here; this server has '{table.model}'")
+            raise NotFound(f"no model '{model[:100]}' is served here; this server has '{table.model}'")
         if version is not None:
             return versions.pinned(version)
         if versions.standing.champion is None:
@@ -396,5 +412,5 @@ def _arguments(given: Mapping[str, str]) -> dict[str, Any]:
 
 def version_number(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
-        raise NotFound(f"no version '{text}': versions are whole numbers")
+        raise NotFound(f"no version '{text[:100]}': versions are whole numbers")
     return int(text)

@@ -60,7 +60,8 @@ _Field = descriptor_pb2.FieldDescriptorProto
 def _file(table: str) -> Any:
     """The table as the descriptor of a .proto file."""
     file = descriptor_pb2.FileDescriptorProto(name="trueline/open_inference.proto", package=PACKAGE, syntax="proto3")
-    outer = message = None
+    outer: Any = None
+    message: Any = None
     for line in table.strip().splitlines():
         words = line.split()
         if not line.startswith("  "):  # a message, or one inside the message before it

@@ -135,6 +135,7 @@ class _Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio has no t
                 answered.set_result(answer)
 
         try:
+            self._plane.check_room()
             message = tensors.parse("ModelInferRequest", data)
             version = version_number(message.model_version) if message.model_version else None
             call, form = tensors.decode(message, endpoints.find(message.model_name, version).runner.signature)
@@ -239,7 +240,7 @@ def _options(limits: Limits, *, shared: bool) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", int(shared)),  # else a second server would join in unasked
         ("grpc.max_receive_message_length", limits.body_bytes),
         ("grpc.max_send_message_length", -1),
-        ("grpc.max_concurrent_streams", limits.waiting),  # fewer would cut off who opens many before he is told
+        ("grpc.max_concurrent_streams", limits.connections),  # Python clients that open more at once lose some
         ("grpc.max_connection_idle_ms", int(limits.idle_seconds * 1000)),
         ("grpc.keepalive_time_ms", int(limits.idle_seconds * 1000)),  # finds peers that are gone
         ("grpc.keepalive_timeout_ms", int(limits.body_seconds * 1000)),

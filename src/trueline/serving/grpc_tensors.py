@@ -7,9 +7,10 @@ the request asks for one form (`binary_data_output`, or `binary_data` of the out
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
+import numpy as np
 from google.protobuf.message import DecodeError
 
 from trueline.errors import InvalidInput
@@ -63,18 +64,16 @@ def decode(message: Any, signature: Signature) -> tuple[Call, Form]:
     form = openinference.form(request, signature)
     if raw and not _asks(request):
         form.binary = True
-    parts: Sequence[binary.Raw | None] = raw
+    parts: list[binary.Raw | None]
     if raw:
         for tensor in message.inputs:
             if tensor.contents.ByteSize():
                 raise InvalidInput(
                     f"input '{tensor.name}': has contents, and raw_input_contents are there too; send one of them"
                 )
+        parts = [_listed(into, data) for into, data in zip(request.inputs, raw, strict=True)]
     else:
-        parts = [
-            _unpack(into, one.contents) if one.HasField("contents") else _nothing(into)
-            for into, one in zip(request.inputs, message.inputs, strict=True)
-        ]
+        parts = [_unpack(into, one) for into, one in zip(request.inputs, message.inputs, strict=True)]
     return openinference.to_call(request, signature, parts), form
 
 
@@ -106,9 +105,11 @@ def wanted(message: Any) -> tuple[str, int | None]:
     return message.model_name or message.repository_name, wanted_version(to_json({"parameters": asked | files}))
 
 
-def _unpack(tensor: Input, contents: Any) -> binary.Raw | None:
+def _unpack(tensor: Input, message: Any) -> binary.Raw | None:
     """Put typed contents into the tensor, or give them as bytes: of floats, whose NaN is judged as that of raw ones."""
-    fields = contents.ListFields()
+    if tensor.parameters and "shared_memory_region" in tensor.parameters:
+        return None  # `openinference` has the words
+    fields = message.contents.ListFields()
     wanted = _CONTENTS.get(tensor.datatype)
     for field, _ in fields:
         if wanted is not None and field.name != wanted:
@@ -118,16 +119,23 @@ def _unpack(tensor: Input, contents: Any) -> binary.Raw | None:
     values = fields[0][1] if fields else ()
     if tensor.datatype == binary.TEXT:
         tensor.data = _texts(tensor.name, values)
-    elif tensor.datatype.startswith("FP") and values and len(values) == prod(tensor.shape):
+    elif tensor.datatype.startswith("FP") and len(values) == prod(tensor.shape) and not all(map(isfinite, values)):
         return binary.pack(tensor.datatype, values)
     else:
         tensor.data = list(values)
     return None
 
 
-def _nothing(tensor: Input) -> None:
-    if not tensor.parameters or "shared_memory_region" not in tensor.parameters:  # else `openinference` has the words
-        tensor.data = []
+def _listed(tensor: Input, data: bytes) -> binary.Raw | None:
+    """Put raw numbers into the tensor as plain ones, the quick way for the few of one row; else give the bytes back."""
+    dtype = binary.DTYPES.get(tensor.datatype)
+    if dtype is None or dtype.kind == "b" or len(data) != prod(tensor.shape) * dtype.itemsize:
+        return data
+    values = np.frombuffer(data, dtype).tolist()
+    if dtype.kind == "f" and not all(map(isfinite, values)):
+        return data
+    tensor.data = values
+    return None
 
 
 def _texts(name: str, values: Sequence[bytes]) -> list[str]:

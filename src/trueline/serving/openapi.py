@@ -21,7 +21,7 @@ from trueline.serving.openinference import DATATYPES
 from trueline.serving.table import Loaded, example
 
 PLAIN, OPEN, MLFLOW, KSERVE, MODELS, HEALTH = (
-    "plain", "Open Inference v2", "MLflow", "KServe v1", "model repository", "health",
+    "plain JSON", "Open Inference v2", "MLflow", "KServe v1", "model repository", "health",
 )  # fmt: skip
 _TYPES: Mapping[Kind, tuple[str, str | None]] = {
     Kind.integer: ("integer", "int64"),
@@ -85,9 +85,13 @@ def example_row(signature: Signature, folder: Path) -> dict[str, Any]:
     return {
         column.name: row[column.name]
         if column.name in row and compile_column(column)(row[column.name]) is None
-        else example(column)
+        else _made_up(column)
         for column in signature.inputs
     }
+
+
+def _made_up(column: Column) -> Any:
+    return "text" if column.kind is Kind.string and not column.categories else example(column)
 
 
 def column_schema(column: Column) -> Schema:

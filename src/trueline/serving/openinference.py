@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from math import isfinite, prod
@@ -21,15 +21,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from trueline.domain.contracts import Column, Kind
+from trueline.domain.contracts import Kind
 from trueline.errors import InvalidInput, NotSupported
 from trueline.packaging.signature import Signature
 from trueline.serving import binary
 from trueline.serving.dataplane import Answer, Call
+from trueline.serving.plain import Plain, Row
 from trueline.serving.responses import JSON, Header
 from trueline.serving.responses import encode as to_json
 
 MOST_DIMENSIONS = 8
+PLAIN_ROWS = 64  # of more, columns are cheaper than rows
+FLOATS = frozenset({"FP32", "FP64"})
 EXTENSIONS = ("binary_tensor_data", "model_repository")
 OCTETS = b"application/octet-stream"
 
@@ -40,6 +43,9 @@ DATATYPES: dict[Kind, str] = {
     Kind.string: "BYTES",
     Kind.boolean: "BOOL",
     Kind.datetime: "BYTES",
+}
+_PLAIN: Mapping[Kind, frozenset[str]] = {
+    kind: FLOATS if datatype in FLOATS else frozenset({datatype}) for kind, datatype in DATATYPES.items()
 }
 _WORDS = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null", dict: "object"}
 _HINTS: Mapping[str, frozenset[str] | None] = {  # content_type: the datatypes it goes with, None for all
@@ -121,8 +127,13 @@ class Form:
     hint: str | None = None
 
 
-def decode(body: bytes, signature: Signature, json_size: bytes | None = None) -> tuple[Call, Form]:
-    """The call of an infer request to a model of this signature; `json_size`: of the binary extension's header."""
+def decode(
+    body: bytes, signature: Signature, json_size: bytes | None = None, plain: Plain | None = None
+) -> tuple[Call, Form]:
+    """The call of an infer request to a model of this signature; `json_size`: of the binary extension's header.
+
+    `plain` takes rows that need no further look.
+    """
     rest: memoryview | None = None
     if json_size is not None:
         body, rest = binary.split(body, json_size)
@@ -134,6 +145,8 @@ def decode(body: bytes, signature: Signature, json_size: bytes | None = None) ->
         raise InvalidInput(f"the body is not an inference request: {problem}") from None
     wanted = form(request, signature) if request.parameters or request.outputs else Form(signature.output)
     if rest is None:
+        if plain is not None and (rows := _plain_rows(request.inputs, plain)) is not None:
+            return Call({}, len(rows), client_id=request.id, plain_rows=rows, plain=plain), wanted
         return to_call(request, signature), wanted
     sizes = [(tensor.name, (tensor.parameters or {}).get(binary.SIZE)) for tensor in request.inputs]
     return to_call(request, signature, binary.shares(rest, sizes)), wanted
@@ -145,9 +158,14 @@ def to_call(request: InferRequest, signature: Signature, raw: Sequence[binary.Ra
     if not inputs:
         raise InvalidInput("'inputs' is empty; send one tensor for each column of the model")
     columns: dict[str, list[Any]] = {}
+    alone = len(inputs) == 1
     for place, tensor in enumerate(inputs):
-        values = _values(tensor, None if raw is None else raw[place])
-        for name, column in _columns(tensor, values, signature, alone=len(inputs) == 1):
+        if raw is None and not alone and tensor.data is not None and _plainly_one_column(tensor):
+            found = {tensor.name: tensor.data}
+        else:
+            values = _values(tensor, None if raw is None else raw[place])
+            found = _columns(tensor, values, signature, alone=alone)
+        for name, column in found.items():
             if name in columns:
                 raise InvalidInput(f"input '{name}': is given twice")
             columns[name] = column
@@ -246,37 +264,80 @@ def _values(tensor: Input, raw: binary.Raw | None) -> list[Any] | NDArray[Any]:
     return values if hint is None else _hinted(tensor, hint, values)
 
 
+def _plainly_one_column(tensor: Input) -> bool:
+    """The short cut for what most clients send: flat data of its datatype, in a shape of one column, without hints."""
+    data, shape = tensor.data, tensor.shape
+    if not data or tensor.parameters or len(shape) > 2 or shape[:1] != [len(data)] or shape[1:] not in ([], [1]):
+        return False
+    allowed = _ALLOWED.get(tensor.datatype)
+    return allowed is not None and allowed.all(data)
+
+
+def _plain_rows(inputs: Sequence[Input], plain: Plain) -> list[Row] | None:
+    """The rows of a request that needs no closer look: one tensor for each column, or one matrix; None otherwise."""
+    names = plain.names
+    if len(inputs) == 1 and len(names) > 1:
+        rows = _matrix_rows(inputs[0], len(names))
+        return None if rows is None else plain.of_values(rows)
+    columns = {tensor.name: tensor.data for tensor in inputs if _plainly_one_column(tensor)}
+    if len(inputs) != len(names) or columns.keys() != set(names):
+        return None
+    try:
+        return plain.of_values(list(zip(*(columns[name] for name in names), strict=True)))
+    except ValueError:  # of different lengths
+        return None
+
+
+def _matrix_rows(tensor: Input, width: int) -> list[list[Any]] | None:
+    """The rows of a tensor that is plainly a matrix of that width."""
+    data, shape = tensor.data, tensor.shape
+    allowed = _ALLOWED.get(tensor.datatype)
+    if not data or tensor.parameters or len(shape) != 2 or shape[1] != width or allowed is None:
+        return None
+    if len(data) == shape[0] * width and allowed.all(data):
+        return [data[start : start + width] for start in range(0, len(data), width)]
+    if len(data) == shape[0] and all(type(row) is list and len(row) == width and allowed.all(row) for row in data):
+        return data
+    return None
+
+
 def _columns(
     tensor: Input, values: list[Any] | NDArray[Any], signature: Signature, *, alone: bool
-) -> Iterator[tuple[str, list[Any]]]:
-    shape, width = tensor.shape, len(signature.inputs)
-    if prod(shape[1:]) == 1 and not (alone and shape == [width] and tensor.name not in signature.names):
-        yield tensor.name, _plain(values, tensor.name, signature)
-    elif alone and width in (prod(shape[1:]), len(values)):
-        for place, column in enumerate(signature.inputs):
-            yield column.name, _as_kind(column, _plain(values[place::width], column.name, signature))
-    else:
+) -> dict[str, list[Any]]:
+    shape, names = tensor.shape, signature.names
+    if prod(shape[1:]) == 1 and not (alone and shape == [len(names)] and tensor.name not in names):
+        listed = values if isinstance(values, list) else values.tolist()
+        return _with_nulls({tensor.name: listed}, values, signature)
+    width = len(names)
+    if not (alone and width in (prod(shape[1:]), len(values))):
         expected = f"[rows, 1], or one input of [rows, {width}]"
         raise InvalidInput(f"input '{tensor.name}': expected shape {expected}, got {shape}")
-
-
-def _plain(values: list[Any] | NDArray[Any], name: str, signature: Signature) -> list[Any]:
-    """One column as Python values. Raw bytes can hold what JSON cannot: a number that is none is null where that may be."""
     if isinstance(values, list):
-        return values
-    listed: list[Any] = values.tolist()
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        column = next((one for one in signature.inputs if one.name == name), None)
-        if column is None or column.nullable:
-            return [value if isfinite(value) else None for value in listed]
-    return listed
+        found = {name: values[place::width] for place, name in enumerate(names)}
+    else:
+        found = dict(zip(names, values.reshape(-1, width).T.tolist(), strict=True))
+    for column in signature.inputs:
+        if column.kind is Kind.boolean:
+            found[column.name] = _as_booleans(found[column.name])
+    return _with_nulls(found, values, signature)
 
 
-def _as_kind(column: Column, values: list[Any]) -> list[Any]:
-    """A matrix has one datatype for all columns: 1.0 is an integer, and 1 and 0 are booleans there."""
-    if column.kind is Kind.boolean and all(value in (0, 1) for value in values):
-        return [bool(value) for value in values]
-    return values
+def _with_nulls(
+    columns: dict[str, list[Any]], values: list[Any] | NDArray[Any], signature: Signature
+) -> dict[str, list[Any]]:
+    """Raw bytes can hold what JSON cannot: a number that is none. It is null where that may be."""
+    if isinstance(values, list) or values.dtype.kind != "f" or np.isfinite(values).all():
+        return columns
+    firm = {column.name for column in signature.inputs if not column.nullable}
+    return {
+        name: column if name in firm else [value if isfinite(value) else None for value in column]
+        for name, column in columns.items()
+    }
+
+
+def _as_booleans(values: list[Any]) -> list[Any]:
+    """A matrix has one datatype for all columns: 1 and 0 are booleans there (and 1.0 is an integer anyway)."""
+    return [bool(value) for value in values] if all(value in (0, 1) for value in values) else values
 
 
 def _flat(data: list[Any]) -> list[Any]:

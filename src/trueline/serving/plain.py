@@ -10,7 +10,7 @@ together: what is plain here has no violation there.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
@@ -46,8 +46,9 @@ class Plain:
             forbid_unknown_fields=True,
             gc=False,
         )
+        self._row = row
         self._one = msgspec.json.Decoder(row).decode
-        self._several = msgspec.json.Decoder(several).decode
+        self._several: Callable[[bytes], Any] = msgspec.json.Decoder(several).decode
 
     def decode(self, body: bytes) -> list[Row] | None:
         """The rows of a body of `POST /predict`, or None when it has to be looked at closely."""
@@ -57,6 +58,14 @@ class Plain:
                 return rows
             return [self._one(body)]
         except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+
+    def of_values(self, rows: Sequence[Sequence[Any]]) -> list[Row] | None:
+        """The rows of values in the order of the names; None as in `decode`."""
+        names = self.names
+        try:
+            return [msgspec.convert(dict(zip(names, row, strict=True)), self._row) for row in rows]
+        except (msgspec.ValidationError, ValueError):
             return None
 
     def columns(self, rows: Sequence[Row]) -> dict[str, list[Any]]:
@@ -89,6 +98,7 @@ def _special(column: Column) -> bool:
 
 
 def _type(column: Column) -> Any:
+    plain: Any
     match column.kind:
         case Kind.integer:
             plain = Annotated[int, _between(column, -INT64_MAX, INT64_MAX, whole=True)]

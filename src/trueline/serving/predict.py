@@ -60,11 +60,8 @@ class _Said(msgspec.Struct, gc=False):
 
 def encode(answer: Answer) -> bytes:
     request_id, outputs = answer.request_id, answer.outputs
-    ids: list[str | None]
-    if answer.recorded:
-        ids = [prediction_id(request_id, row) for row in range(len(outputs))]
-    else:
-        ids = [None] * len(outputs)
+    rows = range(len(outputs))
+    ids = [prediction_id(request_id, row) if answer.recorded else None for row in rows]
     return to_json(_Said(outputs, ids, answer.model, answer.version))
 
 

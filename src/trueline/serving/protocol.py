@@ -257,10 +257,9 @@ class Connection(asyncio.Protocol):
         length = headers.get(b"content-length")
         if length is not None and int(length) >= self._limits.body_bytes:
             self._too_large()
-        elif b"expect" in headers and (length is not None or b"transfer-encoding" in headers):
-            if headers[b"expect"].lower() == b"100-continue":
-                self._continue_due = True
-                self._invite()
+        elif headers.get(b"expect", b"").lower() == b"100-continue" and (length or b"transfer-encoding" in headers):
+            self._continue_due = True
+            self._invite()
 
     def on_body(self, body: bytes) -> None:
         if self._refused:

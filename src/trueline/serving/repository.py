@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +37,8 @@ from trueline.serving.predict import decode_json
 from trueline.serving.responses import encode
 from trueline.serving.table import Versions
 from trueline.settings import StateFolder
+
+log = logging.getLogger(__name__)
 
 PERMISSION = "release"
 NOBODY = "local"  # who it was, where no token is configured: anybody on this machine
@@ -98,32 +101,44 @@ class Repository:
     async def load(self, model: str, version: int | None, actor: str) -> list[int]:
         """Load a version (none named: the newest) here and in the sibling processes; those that are loaded by it."""
         route = self._find(model, version)
+        if route.version in self._versions.standing.by_version:
+            return [route.version]
         already = self._is_loaded(route.version)
         await self._versions.load(route)
         try:
             await self._siblings({"op": "load", "version": route.version, "path": route.path, "digest": route.digest})
-            self._note(audits.LOAD, route.version, actor)
+            self._keep(route)
+            await self._note(audits.LOAD, route.version, actor)
         except Unavailable:
             if not already:
                 await self._back_out(route.version)
             raise
         return [route.version]
 
+    async def restore(self) -> None:
+        """Load what was asked for before this process started, by the others or by the one before it."""
+        for path in sorted(self._state.asked.glob("*.json")):
+            try:
+                (entry,) = catalogue.read(path)
+                folder = str(self._state.root.resolve() / entry.path)
+                await self._versions.load(Route(entry.version, Arm.pinned, 0.0, folder, entry.digest))
+            except (TruelineError, ValueError) as problem:
+                log.warning("%s asks for a version that is not loaded: %s", path, problem)
+
     async def unload(self, model: str, version: int | None, actor: str) -> list[int]:
         """Let go of a version (none named: of all that no table names) here and in the sibling processes."""
         self._check_model(model)
-        standing = self._versions.standing
-        if version is None:
-            wanted = [one.version for one in self._versions.loaded if one.version not in standing.by_version]
-            if not wanted:
-                raise Conflict(f"every loaded version of '{model}' is in the route table, so they stay loaded")
-        else:
-            self._versions.pinned(version)
+        needed = self._versions.needed
+        wanted = [one.version for one in self._versions.loaded if one.version not in needed]
+        if version is not None:
+            self._versions.pinned(version)  # or it is not found
             wanted = [version]
+        elif not wanted:
+            raise Conflict(f"every loaded version of '{model}' is in the route table, so they stay loaded")
         for one in wanted:
-            if one in standing.by_version:
-                await self._versions.unload(one)  # says why not
-            self._note(audits.UNLOAD, one, actor)  # first: it cannot be undone by writing nothing
+            if one not in needed:  # else the unloading says why it cannot be
+                await self._note(audits.UNLOAD, one, actor)  # first: an unloading cannot be taken back
+                self._asked(one).unlink(missing_ok=True)
             await self._versions.unload(one)
             await self._siblings({"op": "unload", "version": one})
         return wanted
@@ -180,11 +195,26 @@ class Repository:
             f"no version {version} of '{model}' is registered here" if version else f"'{model}' has no versions yet"
         )
 
-    def _note(self, deed: str, version: int, actor: str) -> None:
-        audits.put(self._state.audits, audits.Note(deed, version, actor, self._replica, audits.now_us()))
+    async def _note(self, deed: str, version: int, actor: str) -> None:
+        note = audits.Note(deed, version, actor, self._replica, audits.now_us())
+        await asyncio.to_thread(audits.put, self._state.audits, note)  # it waits for the disk
+
+    def _keep(self, route: Route) -> None:
+        """Have processes that start later load it too."""
+        try:
+            self._state.asked.mkdir(exist_ok=True)
+        except OSError as problem:
+            raise Unavailable(f"{self._state.asked} cannot be made ({problem.strerror or problem})") from problem
+        root = self._state.root.resolve()
+        path = str(Path(route.path).relative_to(root)) if Path(route.path).is_relative_to(root) else route.path
+        catalogue.write(self._asked(route.version), [catalogue.Entry(route.version, path, route.digest, "asked")])
+
+    def _asked(self, version: int) -> Path:
+        return self._state.asked / f"{version}.json"
 
     async def _back_out(self, version: int) -> None:
         """Undo a load that could not be finished."""
+        self._asked(version).unlink(missing_ok=True)
         with suppress(TruelineError):
             await self._versions.unload(version)
             await self._siblings({"op": "unload", "version": version})

@@ -96,13 +96,9 @@ class InProcess:
 
     def run(self, batch: Batch, done: Done) -> None:
         self._scoreboard.begin(self._version, batch.requests, batch.event_us, batch.rows)
-        tuples, predict_rows = batch.tuples, self._predict_rows
         started = perf_counter_ns()
         try:
-            if tuples is None or predict_rows is None:
-                values = self._predict(batch.columns)
-            else:
-                values = predict_rows(tuples)
+            values = self._score(batch)
             spent = (perf_counter_ns() - started) // 1000
             scored = judge(values, batch.rows, spent)
         except Exception as problem:  # noqa: BLE001  whatever a model raises is its failure, not the server's
@@ -115,9 +111,17 @@ class InProcess:
     async def close(self) -> None:
         return
 
+    def _score(self, batch: Batch) -> Values:
+        if batch.tuples is not None and self._predict_rows is not None:
+            return self._predict_rows(batch.tuples)
+        return self._predict(batch.columns)
+
 
 def judge(values: Any, rows: int, exec_us: int) -> Scored:
     """Scored as answered when the executor kept its promise of one number per row."""
+    if isinstance(values, np.ndarray) and values.dtype.kind not in "fiub":
+        error = f"the model gave values of type {values.dtype}, expected numbers"
+        return Scored("invalid_output", None, error, exec_us)
     if not isinstance(values, np.ndarray) or values.shape != (rows,):
         found = getattr(values, "shape", type(values).__name__)
         return Scored("invalid_output", None, f"the model gave {found} for {rows} rows, expected ({rows},)", exec_us)

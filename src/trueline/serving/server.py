@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 JOURNAL_WAIT = 10.0  # the process before this one may still be draining
+KEEP_SECONDS = 5.0  # how much a killed process may have counted that nobody was ever shown
 LAST_CALL = 0.5  # while draining: for a kept-alive connection to send once more and be told that it closes
 
 
@@ -75,6 +76,7 @@ class Server:
         self._crashes: dict[int, int] = defaultdict(int)
         self._trace: IO[str] | None = None
         self._telling: set[asyncio.Task[None]] = set()
+        self._keeping: asyncio.Task[None]
         self._grpc: Listener | None = None
         self.grpc: str | None = None  # its address
         self.counters: Counters
@@ -100,6 +102,7 @@ class Server:
             )
             self._admin_listener = await admins.listen(self._admin, state.socket(f"serve-{config.replica}"))
             await tables.restore(self.plane.versions, state.routes)
+            await self._endpoints.repository.restore()
             if config.grpc_port is not None:
                 await self._start_grpc(config.grpc_port, shared=shared)
             ports.listen(self._socket)
@@ -107,6 +110,7 @@ class Server:
             self._socket.close()
             raise
         loop = asyncio.get_running_loop()
+        self._keeping = loop.create_task(self._keep_counters())
         self._listener = await loop.create_server(self._connections, sock=self._socket, backlog=ports.BACKLOG)
         port = self._socket.getsockname()[1]
         shown = f"[{config.host}]" if ":" in config.host else config.host
@@ -134,6 +138,7 @@ class Server:
             log.warning("not everything could be drained in %g s", self.config.limits.drain_seconds)
         if closing is not None:
             await closing
+        self._keeping.cancel()
         self._admin_listener.close()
         await self._admin.close()
         self._connections.close()
@@ -147,7 +152,9 @@ class Server:
         try:
             from trueline.serving.grpc_server import Listener  # noqa: PLC0415  an optional library, and a heavy one
         except ImportError:
-            raise Unavailable("gRPC is not installed here; pip install 'trueline[grpc]', or leave out --grpc-port") from None
+            raise Unavailable(
+                "gRPC is not installed here; pip install 'trueline[grpc]', or leave out --grpc-port"
+            ) from None
         config = self.config
         self._grpc = Listener(self.plane, self._endpoints, config.limits, shared=shared)
         taken = await self._grpc.start(config.host, port)
@@ -162,6 +169,11 @@ class Server:
         task = asyncio.get_running_loop().create_task(gather())
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
+
+    async def _keep_counters(self) -> None:
+        while True:
+            await asyncio.sleep(KEEP_SECONDS)
+            self.counters.tell()
 
     async def _close_the_door(self) -> None:
         """Take who has connected already, for closing the socket would cut them off, and listen no more."""

@@ -4,8 +4,8 @@ Theory of operation. Prometheus takes any step back of a counter for a restart a
 so a sum must never fall because one of its processes died. Therefore a process writes its counters to a file *before*
 it tells them to anybody: to a scrape, or to a sibling that is being scraped. Whoever answers a scrape asks its living
 siblings, with a short deadline, and reads the files of those that do not answer. A process that is started again goes on
-from its own file, which holds at least what was ever shown of it. What a killed process had counted since then and
-never shown is missing; the journal has it all the same.
+from its own file, which holds at least what was ever shown of it. What a killed process had counted since it last wrote
+the file, which it does every few seconds too, is missing; the journal has it all the same.
 
 `group` names the run of the parent that started the processes: files of an earlier run are not counted, so that with
 the parent everything begins at zero, at once, which is the restart that Prometheus expects. Gauges are of the living only.

@@ -22,7 +22,7 @@ from trueline import routefile
 from trueline.domain.contracts import Column, Kind
 from trueline.domain.routes import Route, RouteTable
 from trueline.errors import Conflict, NotFound, PackagingFailed, TruelineError, Unavailable
-from trueline.packaging import executors, manifest, python_environment
+from trueline.packaging import executors, manifest
 from trueline.serving import plain, signatures
 from trueline.serving.batching import Lane, Settle
 from trueline.serving.checks import Checks
@@ -63,6 +63,8 @@ class Standing:
         self.by_version = by_version
         champion = table.champion
         self.champion = by_version[champion.version] if champion is not None else None
+        heaviest = max(table.routes, key=lambda route: route.weight, default=None)
+        self.door = by_version[heaviest.version].lane.door if heaviest is not None else None
         self.others = {
             version: tuple(other for other in by_version.values() if other.version != version) for version in by_version
         }
@@ -93,6 +95,11 @@ class Versions:
     @property
     def loaded(self) -> Sequence[Loaded]:
         return tuple(self._loaded.values())
+
+    @property
+    def needed(self) -> set[int]:
+        """The versions of the table in force, and of tables that are being prepared."""
+        return self._awaited().union(self.standing.by_version)
 
     def pinned(self, version: int) -> Loaded:
         try:
@@ -149,7 +156,7 @@ class Versions:
     async def unload(self, version: int) -> None:
         """Let go of a version that no table names, once it has answered what it was asked."""
         loaded = self.pinned(version)
-        if version in self.standing.by_version.keys() | self._awaited():
+        if version in self.needed:
             raise Conflict(
                 f"version {version} of '{self.standing.table.model}' is in the route table, so it stays loaded; a release "
                 "or a rollback takes it out"
@@ -187,9 +194,9 @@ class Versions:
         replaced = [old for one in by_version.values() if (old := self._loaded.pop(one.version, one)) is not one]
         self._loaded.update(by_version)
         self.standing = Standing(table, by_version)
-        if self._keep is not None:
+        if self._keep is not None and kept(self._keep) != table:  # control wrote it before it pushed it
             try:
-                await asyncio.to_thread(routefile.write, self._keep, table)  # waits for others that write it
+                await asyncio.to_thread(routefile.write, self._keep, table)  # others may be writing it
             except Unavailable as problem:
                 log.warning("%s", problem)
         await self._let_go(replaced)
@@ -254,7 +261,7 @@ class Versions:
 
     async def _let_go(self, replaced: Sequence[Loaded]) -> None:
         """Unload what was replaced (the same number with other content), and what left the table longest ago."""
-        needed = self.standing.by_version.keys() | self._awaited() | self._asked
+        needed = self.needed | self._asked
         retired = [one for one in self._loaded.values() if one.version not in needed]
         too_many = retired[: max(0, len(retired) - self._limits.warm_versions)]
         for loaded in [one for one in too_many if one.lane.idle]:
@@ -298,6 +305,8 @@ def loader(
 
         start = command(folder, route.digest)
         if page.kind == manifest.PYTHON:
+            from trueline.packaging import python_environment  # noqa: PLC0415  other servers start without it
+
             _check_pickle(route, allowed=pickle)
             start = await asyncio.to_thread(python_environment.command, folder, route.digest)
         child = Child(page.signature, page.kind, start, limits=limits, restarted=restarted)

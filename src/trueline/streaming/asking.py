@@ -96,7 +96,7 @@ class ModelServer:
         event = f"X-Trueline-Event-Time: {_plain(request.event_time)}\r\n" if request.event_time else ""
         name = _plain(request.id)
         head = (
-            f"POST {request.path} HTTP/1.1\r\n{self._common}\r\nX-Request-Id: {name}\r\nTrueline-Request-Id: {name}\r\n"
+            f"POST {request.path} HTTP/1.1\r\n{self._common}\r\nX-Request-Id: {name}\r\nIdempotency-Key: {name}\r\n"
             f"{event}Content-Length: {len(request.body)}\r\n\r\n"
         )
         return head.encode("ascii") + request.body

@@ -130,15 +130,17 @@ class Streamer:
                     trouble = trouble or outcome
                 elif reply is not None:
                     answers[name] = reply, outcome
-            waiting = [name for name in waiting if name not in answers]
+            left = [name for name in waiting if name not in answers]
+            progress, waiting = len(waiting) - len(left), left
             if trouble is None:
                 self._relieved()
-                delay = PATIENCE[0]
                 continue
             if self.stop.is_set():
                 break
-            self._troubled(trouble, len(waiting))
-            self.source.wait(max(delay, min(trouble.wait or 0.0, most)))
+            self._troubled(trouble, progress, len(waiting))
+            if progress:
+                delay = PATIENCE[0]
+            self.source.wait(delay if progress else max(delay, min(trouble.wait or 0.0, most)))
             delay = min(delay * 2, most)
         return answers
 
@@ -153,15 +155,16 @@ class Streamer:
             chosen.append(name)
         return chosen
 
-    def _troubled(self, trouble: Outcome, messages_waiting: int) -> None:
+    def _troubled(self, trouble: Outcome, progress: int, left: int) -> None:
+        """Some or all were put off: as many as were answered is what the server can take at once."""
         self.counts.retries += 1
-        self._window = max(1, self._window // 2)
-        if not self._waiting:
+        self._window = max(1, min(progress, self._window - 1))
+        if not self._waiting and not progress:
             self._waiting = True
-            self.say(f"{trouble.sentence}; {messages_waiting} messages wait, and are asked again until it answers")
+            self.say(f"{trouble.sentence}; {left} messages wait, and are asked again until it answers")
 
     def _relieved(self) -> None:
-        self._window = min(PIPELINE, self._window * 2)
+        self._window = min(PIPELINE, self._window + max(1, self._window // 8))
         if self._waiting:
             self._waiting = False
             self.say("the model server answers again")

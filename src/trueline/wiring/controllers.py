@@ -66,6 +66,7 @@ class Controllers:
         self._idle_at = NEVER
         self._commands = 0
         self._reconciled = 0.0
+        self._looked = 0.0
         self._delivering = threading.Lock()
         self.next_due: datetime | None = None
 
@@ -74,7 +75,9 @@ class Controllers:
         context = self._leading
         if isinstance(context.clock, ReplayClock):
             context.clock.refresh(context.store)
-        if not self._lead():
+        leads = self._lead()
+        self._look_at_journals()  # before a controller that may stumble over one
+        if not leads:
             _controllers()  # so that taking over need not wait for imports
             self._reconcile()
             self._say("another control process leads; this one stands by")
@@ -166,8 +169,12 @@ class Controllers:
         with self._delivering:
             context = self._context
             delivery.reconcile(context.store, context.folder, context.project.name, self._courier.bring)
-        self.watch.look()
-        self.watch.heed(context.store, context.project.name)
+
+    def _look_at_journals(self) -> None:
+        if time.monotonic() - self._looked >= RECONCILE_SECONDS:
+            self._looked = time.monotonic()
+            self.watch.look()
+            self.watch.heed(self._context.store, self._context.project.name)
 
     def close(self) -> None:
         """Let another control process lead."""

@@ -47,14 +47,19 @@ def open_context(
     clock: Clock = ReplayClock() if replay else SystemClock()
     database = project.engines.database
     store = open_store(folder.database if database is None else resolve(database, "database", root), clock)
-    if isinstance(clock, ReplayClock):
-        clock.refresh(store)
-    if looking:
-        with store.read() as tx:
-            _only_of(tx, project)
-    else:
-        _register(store, project, project_file.read_text(), actor)
-    return Context(project, root, folder, store, clock, actor, open_storage(storage_url(project, root), folder))
+    try:
+        if isinstance(clock, ReplayClock):
+            clock.refresh(store)
+        if looking:
+            with store.read() as tx:
+                _only_of(tx, project)
+        else:
+            _register(store, project, project_file.read_text(), actor)
+        storage = open_storage(storage_url(project, root), folder)
+    except BaseException:
+        store.close()
+        raise
+    return Context(project, root, folder, store, clock, actor, storage)
 
 
 def storage_url(project: Project, root: Path) -> str | None:

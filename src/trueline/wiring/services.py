@@ -93,7 +93,8 @@ class LocalServices:
                 freshness=freshness,
                 target=self._context.project.target,
             )
-        return replace(found, recording=self._controllers.watch.troubles())  # asked of the servers: a database may be full
+        recording = self._controllers.watch.troubles()  # the servers know, also while nothing can be written here
+        return replace(found, recording=recording)
 
     def _freshness(self, tx: Tx) -> object:
         """What the rehearsal says; while it has nothing to say, the command line starts without NumPy and SciPy."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trueline.domain.versions import parity_told, speed_told
 from trueline.errors import NotFound
 from trueline.web.api.calls import ApiResponse, view
 from trueline.web.api.versions import VersionView
@@ -27,7 +28,10 @@ def show(look: Look) -> ApiResponse:
         Fact("task", version.task),
         Fact("metrics", version.metrics),
         Fact("executor", version.executor),
-        Fact("agrees with the fitted model", version.parity),
+        Fact("speed", speed_told(version.parity)),
+        Fact("agrees with the fitted model", parity_told(version.parity)),
+        Fact("executors not taken", "; ".join(version.parity.get("tried", ()))),
+        Fact("edges the estimator refuses itself", "; ".join(version.parity.get("skipped", ()))),
         Fact("digest", version.digest),
         Fact("made", version.created_at),
     ]

@@ -1,0 +1,68 @@
+"""`Idempotency-Key`: the same request again gets the answer it had, and is neither scored nor journalled a second time.
+
+This process remembers the last answers to requests that had a key, as long as they fit; it forgets when it ends, and
+other processes of the port do not know. A key that comes with another body is another request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trueline.serving.dataplane import Answer
+from trueline.serving.responses import Header
+
+HEADER = b"idempotency-key"
+REPLAYED: Header = (b"idempotency-replayed", b"true")
+MOST = 20_000
+MOST_BYTES = 32_000_000
+_OVERHEAD = 400  # of one entry, besides key and answer
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    asked: int  # the hash of the body: of this process only, as the memory is
+    body: bytes
+    request_id: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.body) + _OVERHEAD
+
+
+class Answered:
+    """Oldest first; what is too much goes from there."""
+
+    def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
+        self._kept: dict[bytes, Kept] = {}
+        self._most, self._most_bytes = most, most_bytes
+        self._bytes = 0
+
+    def find(self, key: bytes, body: bytes) -> Kept | None:
+        """The answer this request had."""
+        kept = self._kept.get(key)
+        return kept if kept is not None and kept.asked == hash(body) else None
+
+    def keeping(self, key: bytes, body: bytes, form: Callable[[Answer], bytes]) -> Callable[[Answer], bytes]:
+        """The form of an answer, kept as it is given; one that is not in the journal may be asked for again."""
+        asked = hash(body)
+
+        def formed(answer: Answer) -> bytes:
+            data = form(answer)
+            if answer.recorded:
+                self._keep(key, Kept(asked, data, answer.request_id.encode()))
+            return data
+
+        return formed
+
+    def _keep(self, key: bytes, kept: Kept) -> None:
+        self._drop(key)
+        self._kept[key] = kept
+        self._bytes += kept.size
+        while len(self._kept) > self._most or self._bytes > self._most_bytes:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, key: bytes) -> None:
+        old = self._kept.pop(key, None)
+        if old is not None:
+            self._bytes -= old.size
