@@ -23,6 +23,7 @@ import endpoints
 import models
 import wrk
 from endpoints import Endpoint
+from figures import number
 from load import CORE, Sent
 from models import Subject
 from peers import NotPrepared, Peer, Site, environments
@@ -72,20 +73,21 @@ def contest(subject: Subject, plan: Plan) -> list[Score]:
     for turn in range(plan.rounds):
         for entrant in field_:
             if not entrant.out:
-                if plan.peers:
-                    said = f"{subject.name}, round {turn + 1} of {plan.rounds}: {entrant.name}"
-                    print(said, file=sys.stderr, flush=True)
                 one_round(entrant, subject, plan)
+            if plan.peers:
+                said = " · ".join(_briefly(score) for score in results(entrant, subject))
+                print(f"{subject.name}, round {turn + 1} of {plan.rounds}: {said}", file=sys.stderr, flush=True)
     return _with_ratios([score for entrant in field_ for score in results(entrant, subject)])
 
 
 def entrants(subject: Subject, plan: Plan) -> Iterator[Entrant]:
-    """Ours, the limits, and the peers; the variants only with the model that the targets are set for."""
+    """Ours, the limits, and the peers; the limits with the model that the targets are set for, the variants with peers."""
     both = (endpoints.TRUELINE, endpoints.TRUELINE_OPEN)
-    yield Entrant(SERVED, Trueline(subject.packaged).start, both)
+    yield Entrant(SERVED, Trueline(subject.packaged).start, both if plan.peers else both[:1])
     if subject.name == models.BOOSTING:
         yield Entrant(NATIVE, Trueline(subject.native()).start, both[:1])
-        yield Entrant(SYNCED, Trueline(subject.packaged, ("--sync",)).start, both[:1])
+        if plan.peers:
+            yield Entrant(SYNCED, Trueline(subject.packaged, ("--sync",)).start, both[:1])
         yield Entrant(BARE, lambda _: Script("echo.py").start(), (endpoints.ECHO,))
         yield Entrant(LIBRARY, lambda _: Script("peers/starlette_server.py").start(), (endpoints.ECHO,))
     by_hand = Script("peers/starlette_server.py", subject.arrays)
@@ -189,6 +191,11 @@ def results(entrant: Entrant, subject: Subject) -> Iterator[Score]:
             yield Score(entrant.name, subject.name, endpoint.kind, note=f"not measured: {entrant.out}")
         else:
             yield entrant.best[endpoint]
+
+
+def _briefly(score: Score) -> str:
+    said = score.note if score.rate is None else f"{number(score.rate)} answers / CPU-s"
+    return f"{score.server}, {score.endpoint}: {said}"
 
 
 def _with_ratios(found: Sequence[Score]) -> list[Score]:

@@ -28,6 +28,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeRegressor
+from threadpoolctl import threadpool_limits
 
 from trueline.domain.contracts import Column, Contract, Kind, Role
 from trueline.packaging import build, manifest, native
@@ -144,16 +145,12 @@ class Subject:
     target: pl.Series
     packaged: Packaged
     bodies: Path  # one JSON row per line
+    probabilities: Any  # what the model says to them
 
     @property
     def rows(self) -> list[list[float]]:
         """What is asked."""
         return [list(row) for row in self.frame.head(ASKED).rows()]
-
-    @property
-    def probabilities(self) -> Any:
-        """What the model says to them."""
-        return self.estimator.predict_proba(self.frame.head(ASKED))[:, 1]
 
     @property
     def arrays(self) -> Path:
@@ -168,7 +165,8 @@ class Subject:
     def _once(self, name: str, known: Callable[[], Any]) -> Path:
         path = self.folder / name
         if not path.exists():
-            joblib.dump(clone(self.estimator).fit(known(), _classes(self.target)), path)
+            with threadpool_limits(1):
+                joblib.dump(clone(self.estimator).fit(known(), _classes(self.target)), path)
         return path
 
     def again(self, folder: Path) -> Packaged:
@@ -192,11 +190,13 @@ def subject(name: str, folder: Path, *, quick: bool) -> Subject:
     folder.mkdir(parents=True, exist_ok=True)
     frame = rows(1_000 if quick else 10_000)
     numbers = frame.select(NAMES)
-    estimator = SERVED[name](5 if quick else 100).fit(numbers, _classes(frame["y"]))
+    with threadpool_limits(1):  # threads that wait for each other on a busy machine take minutes
+        estimator = SERVED[name](5 if quick else 100).fit(numbers, _classes(frame["y"]))
+        probabilities = estimator.predict_proba(numbers.head(ASKED))[:, 1]
     packaged = Fitted(estimator, "classification", NAMES, pl.String).packaged(frame.head(1_000), folder / "packaged")
     bodies = folder / "bodies.jsonl"
     bodies.write_text("".join(json.dumps(row) + "\n" for row in numbers.head(ASKED).to_dicts()))
-    return Subject(name, folder, estimator, numbers, frame["y"], packaged, bodies)
+    return Subject(name, folder, estimator, numbers, frame["y"], packaged, bodies, probabilities)
 
 
 def boosting(folder: Path, *, quick: bool) -> Subject:

@@ -1,7 +1,7 @@
 """All benchmarks, one after the other: `make bench`, or `make bench ARGS=--json`; or those named.
 
 Each script runs alone in a fresh process, so none measures what another left behind. `--peers` measures the other model
-servers too, which takes some twenty-five minutes more. `--readme` also writes the last results into README.md.
+servers too, which takes half an hour more. `--readme` also writes the last results into README.md.
 """
 
 from __future__ import annotations
@@ -29,12 +29,19 @@ SCRIPTS = (
     "pipeline",
     "store",
 )
+LONGER = ("batch", "sync")
+"""Run when they are named: minutes, or about one disk."""
 MARK = "## Last result"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scripts", nargs="*", metavar="script", help=f"of {', '.join(SCRIPTS)}; default all")
+    parser.add_argument(
+        "scripts",
+        nargs="*",
+        metavar="script",
+        help=f"of {', '.join(SCRIPTS + LONGER)}; default: all but the last {len(LONGER)}",
+    )
     parser.add_argument("--peers", action="store_true", help="install the other model servers and measure them too")
     parser.add_argument(
         "--cache", type=Path, help="where the peers' environments are kept; default is in the XDG cache"
@@ -42,8 +49,8 @@ def main() -> int:
     parser.add_argument("--readme", action="store_true", help="keep the results in README.md")
     add_options(parser)
     given = parser.parse_args()
-    if unknown := set(given.scripts) - set(SCRIPTS):
-        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(SCRIPTS)}")
+    if unknown := set(given.scripts) - set(SCRIPTS + LONGER):
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(SCRIPTS + LONGER)}")
     end_in_order()
     if not given.json:
         print(HEADING, flush=True)

@@ -7,7 +7,7 @@ answers must be the model's, warmed, measured and stopped; they take turns, and 
 
 With `--peers` the other model servers (`peers/__init__.py` says how each is run, and where that is recommended) are
 installed once, each in an environment of its own, and measured in the same run. Without, a server written by hand stands
-in, and what is said against "the best peer" has no verdict.
+in, and what is said against "the best peer" has no verdict; with them it counts as one more.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import argparse
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from threadpoolctl import threadpool_limits
 
 import contest
 import cpu
@@ -152,7 +154,7 @@ def loop_rate(subject: Subject, *, calls: int) -> float:
         for call in range(calls):
             subject.estimator.predict_proba(frames[call % len(frames)])
 
-    with cpu.pinned(0):
+    with cpu.pinned(0), threadpool_limits(1):
         return calls / min(cpu.of_call(loop) for _ in range(3))
 
 

@@ -89,6 +89,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.svm import SVC, SVR, NuSVR
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from threadpoolctl import threadpool_limits
 
 from trueline.domain.contracts import Column, Contract, Kind, Role
 from trueline.packaging import speed
@@ -291,8 +292,8 @@ skl2onnx 1.20 and scikit-learn 1.9, and that trueline does not take it.
 ## The table
 
 Written by `python docs/executors.py`. {rows:,} rows of {floats} floats and what else the name says, half to train and half held out; forests and
-boosters of 100 trees unless said otherwise. **Timings are of {day}**, on {machine}, best of many calls given lists as a request's row comes: they say
-which is faster and roughly by how much. What runs in a child also pays the hop, about 50 to 100 µs. *Worst* is the largest difference
+boosters of 100 trees unless said otherwise. **Timings are of {day}**, on {machine}, processor time on one thread, best of
+many calls given lists as a request's row comes: they say which is faster and roughly by how much. What runs in a child also pays the hop, about 50 to 100 µs. *Worst* is the largest difference
 on all rows of the proof, edges included.
 
 | estimator | executor | µs a row: alone | in a batch of 32 | fitted estimator: alone | in a batch of 32 | worst | rows | refused before it |
@@ -349,7 +350,7 @@ def packaged(name: str, folder: Path) -> Packaged:
 
 
 def row(name: str) -> str:
-    with tempfile.TemporaryDirectory(prefix="trueline-executors-") as folder:
+    with threadpool_limits(1), tempfile.TemporaryDirectory(prefix="trueline-executors-") as folder:
         made = packaged(name, Path(folder) / "model")
     found, fast = made.parity, made.parity.speed
     assert fast is not None  # noqa: S101  packaging measures
@@ -369,7 +370,7 @@ def _short(sentence: str) -> str:
 def page() -> str:
     from trueline.packaging.parity import TOLERANCE  # noqa: PLC0415  beside its use
 
-    speed.REPEATS, speed.ENOUGH = 200, 0.05
+    speed.REPEATS, speed.ENOUGH = 100, 0.03
     lines = []
     for name in CASES:
         lines.append(row(name))

@@ -29,7 +29,7 @@ def python_of(peer: str, folder: Path, *, requirements: Path | None = None) -> P
     """The interpreter of a peer's environment, which is made first where it is not there yet; NotInstalled."""
     requirements = requirements or REQUIREMENTS
     wanted = (requirements / f"{peer}.txt").read_text()
-    environment = folder / f"{peer}-{_key(wanted)}"
+    environment = folder_of(peer, wanted, folder)
     filled = environment / FILLED
     if not filled.exists():
         _make(environment, requirements / f"{peer}.txt", peer)
@@ -37,9 +37,10 @@ def python_of(peer: str, folder: Path, *, requirements: Path | None = None) -> P
     return environment / "bin" / "python"
 
 
-def _key(wanted: str) -> str:
+def folder_of(peer: str, wanted: str, folder: Path) -> Path:
     """Another list, or another Python, is another environment."""
-    return hashlib.sha256(f"{sys.version}\n{sys.base_prefix}\n{wanted}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{sys.version}\n{sys.base_prefix}\n{wanted}".encode()).hexdigest()[:12]
+    return folder / f"{peer}-{key}"
 
 
 def _make(environment: Path, requirements: Path, peer: str) -> None:

@@ -66,15 +66,13 @@ def test_a_peer_that_cannot_be_installed_is_reported_and_has_no_numbers(subject,
 
 def test_an_environment_is_used_again_until_its_list_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(environments, "PIP_OPTIONS", ("--no-index",))
-    wanted = tmp_path / "nothing.txt"
-    wanted.write_text("")
+    (tmp_path / "nothing.txt").write_text("")
     first = environments.python_of("nothing", tmp_path / "cache", requirements=tmp_path)
-    left = first.parent / "left"
+    left = first.parents[1] / "left"
     left.touch()
     assert environments.python_of("nothing", tmp_path / "cache", requirements=tmp_path) == first
     assert left.exists()
-    wanted.write_text("\n")
-    assert environments.python_of("nothing", tmp_path / "cache", requirements=tmp_path) != first
+    assert environments.folder_of("nothing", "numpy==2.4.6\n", tmp_path / "cache") != first.parents[1]
 
 
 def test_a_server_that_answers_something_else_than_the_model_is_not_measured(subject, plan):

@@ -50,7 +50,7 @@ def offered(*words, shell="bash"):
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (["st"], ["status"]),
+        (["sta"], ["status"]),
         (["status", "--st"], ["--state"]),
         (["status", "-t", "p"], ["prod"]),
         (["diff", "dev", "s"], ["staging"]),

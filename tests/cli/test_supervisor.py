@@ -31,7 +31,23 @@ class Listener:
     def ready(self): print(json.dumps(["ready"]), flush=True)
 
 supervisor.GRACE_SECONDS = float(sys.argv[2])
-specs = [ChildSpec(name, (sys.executable, "-u", "-c", code), wave) for name, code, wave in json.loads(sys.argv[1])]
+def hangs(started):
+    # the sentence in the file, if it was written since the child was started
+    try:
+        page = open(sys.argv[4])
+    except FileNotFoundError:
+        return None
+    with page:
+        since, word = page.read().split(maxsplit=1)
+    return word if float(since) >= started else None
+
+traits = {
+    "announcing": {"announces": True}, "late": {"late": True}, "checked": {"check": hangs}
+}
+specs = [
+    ChildSpec(name, (sys.executable, "-u", "-c", code), wave, **traits.get(name, {}))
+    for name, code, wave in json.loads(sys.argv[1])
+]
 try:
     Supervisor(specs, Listener(), probe=lambda: sys.argv[3] == "ready").run()
 except TruelineError as error:
@@ -56,9 +72,17 @@ while True: time.sleep(60)
 class Driven:
     """A supervisor under way, and what it has told so far."""
 
-    def __init__(self, *specs, grace=PATIENCE, ready=True):
+    def __init__(self, *specs, grace=PATIENCE, ready=True, page="/nowhere"):
         children = [(name, textwrap.dedent(code), wave) for name, code, wave in specs]
-        command = [sys.executable, "-c", DRIVER, json.dumps(children), str(grace), "ready" if ready else "never"]
+        command = [
+            sys.executable,
+            "-c",
+            DRIVER,
+            json.dumps(children),
+            str(grace),
+            "ready" if ready else "never",
+            str(page),
+        ]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.told = []
 
@@ -223,3 +247,31 @@ def test_pauses_double_to_a_limit_and_health_forgets_them(lives):
 def test_a_child_that_fails_for_days_is_still_started_every_five_seconds():
     backoff = Backoff(failures=10**6)
     assert backoff.after(0.1) == LONGEST_PAUSE
+
+
+def test_a_child_that_hangs_is_killed_and_started_again_and_the_page_of_the_dead_one_is_not_held_against_the_next(
+    drive, tmp_path
+):
+    page = tmp_path / "page"
+    up = drive(("checked", GOOD, 0), page=page)
+    first = up.until(lambda item: item[0] == "line")
+    draft = tmp_path / "draft"
+    draft.write_text(f"{time.monotonic()} it has been scoring for 2.0 s")
+    draft.rename(page)
+    assert up.until(lambda item: item[0] == "note") == ["note", "checked: it has been scoring for 2.0 s; killed"]
+    assert up.until(lambda item: item[0] == "note")[1].startswith("checked was killed by SIGKILL; starting it again")
+    second = up.until(lambda item: item[0] == "line")
+    assert second != first
+    up.process.send_signal(signal.SIGTERM)
+    told = up.until(lambda item: item == ["end"])
+    assert told == ["end"]
+    assert sum(item[0] == "note" for item in up.told) == 2
+
+
+def test_what_announces_itself_is_waited_for_and_what_is_late_comes_after_everything_is_ready(drive):
+    announcing = GOOD + "\n"
+    slow = announcing.replace('print("pid", os.getpid())', "time.sleep(0.2); print('{\"url\": 1}')")
+    up = drive(("announcing", slow, 0), ("late", GOOD, 1))
+    up.until(lambda item: item[:2] == ["line", "late"])
+    kinds = [item[:2] for item in up.told]
+    assert kinds.index(["line", "announcing"]) < kinds.index(["ready"]) < kinds.index(["line", "late"])

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from trueline.cli.model_server import ModelServer, ServingLock, Wanted, cores, count, overridden
+from trueline.cli.model_server import ModelServer, ServingLock, Wanted, cores, count, grpc_port, overridden
 from trueline.cli.up import children, choose
 from trueline.client import Client, servers
 from trueline.domain.project import Serve
@@ -199,10 +199,25 @@ def test_what_the_project_file_says_of_serving_reaches_the_processes(tmp_path):
     assert {"--sync", "--require-signature", "::1"} <= set(only.command)
 
 
+def test_grpc_has_a_port_of_its_own_that_is_kept_for_the_processes(tmp_path):
+    with grpc_port(Serve()) as none:
+        assert none is None
+    with grpc_port(Serve(grpc_port=0)) as taken:
+        server = ModelServer(StateFolder(tmp_path), Serve(), 2, ("r0",), grpc_port=taken)
+        (only,) = server.processes()
+        assert only.command[only.command.index("--grpc-port") + 1] == str(taken)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        with pytest.raises(Unavailable, match=f"port {port} on 127.0.0.1 is in use"), grpc_port(Serve(grpc_port=port)):
+            pass
+
+
 def test_the_command_line_wins_over_the_project_file():
     serve = Serve(host="::1", port=1, processes=4)
     assert overridden(serve, None, None, None) == serve
     assert overridden(serve, "127.0.0.1", 0, Wanted(None)) == Serve("127.0.0.1", 0, None)
+    assert overridden(serve, None, None, None, 0).grpc_port == 0
+    assert overridden(Serve(grpc_port=7), None, None, None).grpc_port == 7
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "many", "257", "1.5"])

@@ -52,8 +52,8 @@ def test_the_faster_of_two_that_hold_is_taken(
     takes(monkeypatch, onnx=9e-4, treelite=2e-4, skops=8e-4)
     packaged = pack(HistGradientBoostingRegressor(max_iter=3).fit(rows.frame[NUMBERS], rows.minutes))
     assert packaged.kind == "treelite"
-    assert asked == ["ONNX, float32, one matrix", "Treelite, GTIL", "native, skops"]
-    assert packaged.parity.tried == ("ONNX, float32, one matrix: right, but slower", "native, skops: right, but slower")
+    assert asked == ["ONNX, float32, one matrix", "Treelite, GTIL"]  # skops could not be clearly faster than that
+    assert packaged.parity.tried == ("ONNX, float32, one matrix: right, but slower",)
 
 
 def test_a_little_faster_is_not_enough(rows: Any, pack: Any, monkeypatch: pytest.MonkeyPatch) -> None:

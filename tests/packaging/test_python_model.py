@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import json
+import importlib.util
 import sys
+import warnings
 
 import numpy as np
+import polars as pl
 import pytest
+import yaml
 
+from real import need
 from trueline.errors import PackagingFailed
 from trueline.packaging import python_environment, python_worker
 from trueline.packaging.executors import load
@@ -18,6 +22,7 @@ from trueline.storage import trees
 
 OWN = """
 import numpy as np
+import polars as pl
 from own_words import WORDS
 
 
@@ -231,7 +236,25 @@ def broken_pip(command):
 
 
 def test_mlflow_has_a_loader_beside_the_model(pack, project, code):
-    packaged = pack(project.function, code=code)
-    page = (packaged.folder / "MLmodel").read_text()
-    assert "loader_module: trueline_python_model" in page
-    assert json.loads((packaged.folder / "trueline.json").read_text())["kind"] == "python"
+    packaged = pack(project.Own(2.0), code=code)
+    page = yaml.safe_load((packaged.folder / "MLmodel").read_text())["flavors"]["python_function"]
+    assert (page["loader_module"], page["code"], page["data"]) == ("trueline_python_model", "code", "model.pkl")
+
+
+@pytest.mark.real
+def test_mlflow_reads_the_folder_and_answers_alike(pack, project, code, rows):
+    need(
+        importlib.util.find_spec("mlflow.models") and importlib.util.find_spec("pandas"), "MLflow (pip install mlflow)"
+    )
+    packaged = pack(project.Own(2.0), code=code)
+    few = rows.frame.head(5).select(packaged.signature.names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import mlflow.pyfunc
+
+        said = mlflow.pyfunc.load_model(str(packaged.folder)).predict(
+            few.with_columns(wind=pl.lit(1.0, pl.Float32)).to_pandas()
+        )
+    ours = load(packaged.folder, packaged.digest).predict({**few.to_dict(as_series=False), "wind": [1.0] * 5})
+    assert said.tolist() == ours.tolist()
+    assert trees.digest(packaged.folder) == packaged.digest  # nothing was compiled into it

@@ -84,6 +84,17 @@ def test_a_classifier_is_measured_by_its_positive_class(trainer: Trainer, spec: 
     assert set(result.metrics) == {f"train_{name}" for name in ("roc_auc", "log_loss", "brier", "accuracy")}
 
 
+def test_a_function_gives_the_probability_of_the_later_of_two_values(
+    trainer: Trainer, spec: TrainSpec, with_code: Any
+) -> None:
+    frame = pl.read_ipc(spec.rows).with_columns(minutes=pl.when(pl.col("minutes") > 40).then(1.0).otherwise(-1.0))
+    frame.write_ipc(spec.rows)
+    code = body("return lambda rows: (rows['wait'].to_numpy() > 15) * 0.8 + 0.1")
+    result = trainer.train(with_code(code, task="classification", held_out=None))
+    assert result.kind == "python"
+    assert result.metrics["train_roc_auc"] > 0.6
+
+
 def test_rows_without_a_target_are_left_out_of_the_metrics(trainer: Trainer, spec: TrainSpec) -> None:
     held = pl.read_ipc(spec.held_out)  # type: ignore[arg-type]
     complete = trainer.train(spec).metrics["mae"]

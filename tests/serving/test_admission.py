@@ -29,7 +29,7 @@ def poisson(rate: float, begin: float, end: float, dice: random.Random) -> list[
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.real)])
 def test_five_times_the_load_leaves_those_let_in_within_four_times_the_usual(model, seed):
     seconds, capacity = MODELS[model]
     dice = random.Random(seed)

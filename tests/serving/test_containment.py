@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,11 +15,12 @@ from serving_world import SIGNATURE, Fake, eventually, route, table
 from trueline.domain.routes import Arm
 from trueline.errors import PackagingFailed
 from trueline.journal.records import PredictionRecord
-from trueline.serving import children, memory
+from trueline.serving import children, memory, scoreboard
 from trueline.serving.children import Child
 from trueline.serving.limits import Limits
 from trueline.serving.pipe import LENGTH, Garbled, Inbox, Values, frame
 from trueline.serving.runners import Batch, Scored
+from trueline.serving.scoreboard import Scoreboard, Unfinished
 
 BESIDE = (route(1, weight=0.0), route(2, Arm.canary, 1.0))
 
@@ -365,4 +366,70 @@ def test_an_answer_of_the_wrong_length_is_seen_before_it_is_read():
 def test_a_process_that_is_gone_has_no_memory():
     assert memory.resident(2**22 + 1) is None
     assert memory.bound(2**22 + 1, 0) is None
-    assert time.monotonic() > 0
+
+
+# -- a version that hangs inside the serving process: what another process can see of it
+
+
+def test_a_batch_that_takes_too_long_can_be_seen_from_outside_and_is_told_from_a_crash(tmp_path):
+    page = tmp_path / "scoreboard"
+    assert scoreboard.overdue(page, 0) is None, "there is no such process yet"
+    board = Scoreboard(page)
+    assert scoreboard.overdue(page, -10) is None, "it is idle"
+    board.begin(3, 4, 1_700_000_000_000_000, rows=50)
+    assert scoreboard.overdue(page, 60) is None
+    assert board.unfinished() == Unfinished(3, 4, 1_700_000_000_000_000)
+    assert scoreboard.overdue(page, -0.01) is None, "each row is granted a millisecond"
+    said = scoreboard.overdue(page, -10)
+    assert said is not None
+    assert said.startswith("version 3 has been scoring 4 requests for 0.")
+    board.close()
+    found = Scoreboard(page)
+    assert found.unfinished() == Unfinished(3, 4, 1_700_000_000_000_000, stuck=True)
+    found.clear()
+    assert found.unfinished() is None
+    assert scoreboard.overdue(page, -10) is None
+    found.close()
+
+
+def test_a_version_that_was_being_loaded_is_named_too(tmp_path):
+    board = Scoreboard(tmp_path / "scoreboard")
+    board.loading(7)
+    found = board.unfinished()
+    assert found is not None
+    assert (found.version, found.requests, found.loading) == (7, 0, True)
+    board.loaded()
+    assert board.unfinished() is None
+    board.close()
+
+
+@pytest.mark.parametrize("left", [b"", bytes(24), b"\xff" * 24, b"\xff" * 100])
+def test_a_page_of_another_layout_says_nothing(tmp_path, left):
+    page = tmp_path / "scoreboard"
+    page.write_bytes(left)
+    assert scoreboard.overdue(page, -10) is None
+    board = Scoreboard(page)
+    assert board.unfinished() is None
+    board.close()
+
+
+def test_between_two_batches_nothing_is_ever_overdue(tmp_path):
+    """The page is looked at by another thread while batch follows batch: never is one seen as long as all of them."""
+    page = tmp_path / "scoreboard"
+    board = Scoreboard(page)
+    over = threading.Event()
+
+    def score() -> None:
+        while not over.is_set():
+            board.begin(1, 1, 1, rows=0)
+            board.end()
+
+    worker = threading.Thread(target=score)
+    board.begin(1, 1, 1, rows=0)
+    worker.start()
+    try:
+        assert [scoreboard.overdue(page, 1.0) for _ in range(300)] == [None] * 300
+    finally:
+        over.set()
+        worker.join()
+        board.close()

@@ -466,7 +466,7 @@ def test_a_port_in_use_and_a_missing_library_are_sentences(tmp_path, monkeypatch
         with pytest.raises(Unavailable) as caught:
             Running(config, {1: Fake(1)}).start()
     assert str(caught.value) == (
-        f"port {port} on 127.0.0.1 cannot be used for gRPC; stop what listens there or choose another --grpc-port"
+        f"port {port} on 127.0.0.1 is in use; stop what listens there or choose another --grpc-port"
     )
     monkeypatch.setitem(sys.modules, "trueline.serving.grpc_server", None)
     config = Config(state=StateFolder(tmp_path / "other").create(), port=0, grpc_port=0)
@@ -499,3 +499,20 @@ def test_several_processes_share_the_port_and_end_without_a_failed_call(tmp_path
     assert serve.returncode == 0
     assert "Traceback" not in said
     shutil.rmtree(state.socket("any").parent, ignore_errors=True)
+
+
+@pytest.mark.real
+def test_a_version_in_a_child_process_dies_and_comes_again_beside_grpcs_threads(serve_grpc):
+    client = serve_grpc({1: "child"})
+    assert list(client("ModelInfer", infer()).outputs[0].contents.fp64_contents) == [150, 250]
+    got, said = client.refused("ModelInfer", infer(x=(666.0, 1.0)))
+    assert got is Code.UNAVAILABLE
+    assert said.endswith("try again")
+
+    def answers():
+        try:
+            return client("ModelInfer", infer()).model_version == "1"
+        except grpc.RpcError:
+            return False
+
+    eventually(answers)

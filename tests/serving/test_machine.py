@@ -159,6 +159,8 @@ class Load:
                 connection.close()
                 continue
             self.statuses[response.status] += 1
+            if response.status != 200:
+                self.broken.append(str(answer))
             self.versions[answer.get("version")] += 1
             self.ids += answer.get("prediction_ids", [])
             self.goodbyes += response.getheader("connection") == "close"

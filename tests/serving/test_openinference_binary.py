@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from trueline.domain.contracts import Column, Kind
 from trueline.errors import InvalidInput, TruelineError
 from trueline.journal.records import PredictionRecord
 from trueline.packaging.signature import REGRESSION, Signature
-from trueline.serving import binary, openinference
+from trueline.serving import binary, openinference, tensors
+from trueline.serving.paths import MOST_REMEMBERED
 
 COLUMNS = (
     Column("f", Kind.float32),
@@ -180,7 +183,7 @@ def test_what_is_no_number_is_null_where_that_may_be():
 
 def raw_of(columns):
     packed = [
-        (name, openinference.DATATYPES[kind], [len(values)], binary.pack(openinference.DATATYPES[kind], values), None)
+        (name, tensors.DATATYPES[kind], [len(values)], binary.pack(tensors.DATATYPES[kind], values), None)
         for name, (kind, values) in columns.items()
     ]
     body, headers = message(packed)
@@ -206,7 +209,7 @@ def test_raw_and_json_requests_mean_the_same(rows):
     kinds = {one.name: one.kind for one in COLUMNS}
     raw, _ = openinference.decode(*raw_of({name: (kinds[name], values) for name, values in columns.items()}))
     inputs = [
-        {"name": name, "shape": [len(values), 1], "datatype": openinference.DATATYPES[kinds[name]], "data": values}
+        {"name": name, "shape": [len(values), 1], "datatype": tensors.DATATYPES[kinds[name]], "data": values}
         for name, values in columns.items()
     ]
     plain, _ = openinference.decode(json.dumps({"inputs": inputs}).encode(), MIXED)
@@ -355,3 +358,65 @@ def test_one_column_of_raw_numbers_reaches_the_model_whole(serve):
     reply = server.post("/v2/models/m/infer", body, headers)
     size = int(reply.headers["inference-header-content-length"])
     assert np.array_equal(np.frombuffer(reply.body[size:], "<f8"), values.astype(float))
+
+
+JSON_BODY = json.dumps(
+    {
+        "inputs": [
+            {"name": "x", "shape": [1], "datatype": "FP64", "data": [2.0]},
+            {"name": "n", "shape": [1], "datatype": "INT64", "data": [1]},
+        ]
+    }
+).encode()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "status", "said"),
+    [
+        ("gzip", gzip.compress(JSON_BODY), 200, None),
+        ("deflate", zlib.compress(JSON_BODY), 200, None),
+        ("identity", JSON_BODY, 200, None),
+        ("gzip", JSON_BODY, 400, "the body is not gzip: Error -3 while decompressing data: incorrect header check"),
+        ("gzip", gzip.compress(JSON_BODY)[:-9], 400, "the body is not gzip: it ends too early"),
+        ("gzip", gzip.compress(JSON_BODY) + b"more", 400, "the body is not gzip: it goes on after its end"),
+        (
+            "gzip",
+            gzip.compress(b" " * 200_000),
+            413,
+            "the body must have less than 100000 bytes when it is unpacked; send fewer",
+        ),
+        ("br", JSON_BODY, 415, "Content-Encoding: expected gzip, deflate or none, got br"),
+    ],
+)
+def test_compressed_bodies_are_unpacked_within_the_limit(serve, encoding, body, status, said):
+    server = serve(wanted=table(), body_bytes=100_000)
+    reply = server.post("/v2/models/m/infer", body, {"Content-Encoding": encoding})
+    assert reply.status == status
+    assert said is None or reply.error.startswith(said)
+
+
+def test_every_path_takes_compressed_bodies(serve):
+    server = serve(wanted=table())
+    row = {"x": 2.0, "n": 1}
+    for path, body in (
+        ("/predict", row),
+        ("/invocations", {"inputs": [row]}),
+        ("/v1/models/m:predict", {"instances": [row]}),
+    ):
+        packed = gzip.compress(json.dumps(body).encode())
+        assert server.post(path, packed, {"Content-Encoding": "gzip"}).json["predictions"] == [2.0]
+
+
+def test_paths_that_were_asked_for_are_remembered_but_not_without_end(serve):
+    server = serve(wanted=table())
+    paths = server.server._endpoints._paths
+    known = len(paths.exact)
+    for number in range(5):
+        server.get(f"/v2/models/other-{number}")
+        server.get(f"/v2/models/{'x' * 300}")
+    assert len(paths.exact) == known + 5
+    for number in range(2 * MOST_REMEMBERED):
+        paths.find(f"/v2/models/made-up-{number}")
+        assert len(paths.exact) <= known + MOST_REMEMBERED
+    assert server.get("/v2/models/m").status == 200
+    assert server.get("/livez").status == 200

@@ -169,7 +169,8 @@ def test_a_version_may_be_named_as_tritons_clients_do(server):
 def test_a_model_that_is_elsewhere_or_is_not_what_was_registered_is_said(server):
     register(server, 9, here=False)
     reply = server.post(LOAD, named(9))
-    assert (reply.status, reply.error) == (404, "version 9 of 'm' is registered, but its model is not on this machine")
+    assert reply.status == 404
+    assert reply.error == "version 9 of 'm' is registered, but its model is not on this machine; a release brings it"
     assert server.post(INDEX, b"").json[0]["reason"] == "approved, its model is not on this machine"
     register(server, 9)
     reply = server.post(LOAD, named(9))
@@ -222,6 +223,9 @@ def test_beyond_loopback_a_persons_token_opens_the_repository_and_nothing_else(s
     assert server.post(LOAD, named(3), bearer(ann)).status == 200
     assert server.post("/v2/models/m/infer", ROW, bearer(ann)).status == 401
     assert server.post("/v2/models/m/infer", ROW, bearer(TOKEN)).status == 200
+    state.token.unlink()
+    state.people.unlink()
+    assert server.post(UNLOAD, named(3)).status == 401, "tokens that went away open nothing to other machines"
 
 
 def test_the_sibling_processes_of_the_machine_do_the_same(server, serve_beside):
@@ -239,7 +243,7 @@ def test_a_sibling_that_cannot_load_it_undoes_the_load(server, serve_beside):
     assert reply.status == 503
     assert reply.error.startswith("serve-r1 could not load version 3: the model in ")
     assert [infer(one, 3).status for one in (server, other)] == [404, 404]
-    assert told(server) == []
+    assert told(server) == [("load", 3, "local"), ("unload", 3, "local")]
 
 
 @pytest.fixture

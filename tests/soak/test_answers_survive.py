@@ -75,6 +75,7 @@ def test_killed_a_hundred_times_under_load_every_answer_is_kept_once_and_as_it_w
         "rows": sum(len(one.rows) for one in told),
         "labels": sum(len(one.labels) for one in callers),
         "unanswered_but_kept": sum(isinstance(one, PredictionRecord) for one in found) - len(told),
+        "fell_back": sum(getattr(one, "outcome", "") == "fell_back" for one in found),
         "crashes_noted": sum(isinstance(one, CrashRecord) for one in found),
         "tails_torn_by_a_kill": world.torn,
         "not_200": dict(sum((Counter(one.other) for one in callers), Counter())),
@@ -123,17 +124,21 @@ def every_answer_is_in_the_journal_once(found, told, world):
     for one in told:
         record = by_id.get(one.request_id)
         assert record is not None, f"{one.request_id} was answered and is not there"
-        assert (record.outcome, record.error, record.model, record.rows) == ("answered", None, "m", len(one.rows))
-        assert (record.version, record.answered_by, record.outputs) == (one.version, one.version, one.outputs)
+        assert (record.model, record.rows, record.answered_by) == ("m", len(one.rows), one.version)
+        assert (record.outputs, record.unit) == (one.outputs, one.unit)
         assert rows_of(record) == one.rows
-        assert record.unit == one.unit
         assert (record.epoch, record.release) == (1, "release-1")
-        if one.asked_version is None:
-            assert (record.arm, record.weight) == ({1: "champion", 2: "canary"}[one.version], shares[one.version])
+        if record.outcome == "fell_back":  # a machine too busy for the canary: the champion answered
+            assert (record.version, record.arm, one.version) == (2, "canary", 1)
+            assert record.error.startswith("timed_out")
         else:
-            assert (record.version, record.arm) == (one.asked_version, "pinned")
+            assert (record.outcome, record.error, record.version) == ("answered", None, one.version)
+            assert record.exec_us > 0
+        arm = {1: "champion", 2: "canary"}.get(record.version) if one.asked_version is None else "pinned"
+        assert record.arm == arm
+        assert record.weight == (1.0 if arm == "pinned" else shares[record.version])
+        assert one.asked_version in (None, record.version)
         assert one.sent_us <= record.received_us == record.event_us <= one.heard_us
-        assert record.exec_us > 0
         assert 0 <= record.queue_us + record.exec_us <= one.heard_us - one.sent_us
 
 

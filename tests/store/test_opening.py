@@ -219,3 +219,13 @@ def test_a_writer_that_stops_in_mid_transaction_holds_nobody_up_for_long(postgre
         assert tx.execute(tables.events.select()).all() == []
     stopped.close()
     waiting.close()
+
+
+def test_a_connection_that_is_in_use_while_the_store_closes_is_closed_when_it_comes_back(empty_database):
+    store = open_store(empty_database, SystemClock())
+    with store.read() as tx:
+        store.close()
+        used = tx.connection.connection.dbapi_connection
+        tx.execute(text("select 1"))
+    with pytest.raises(Exception, match="closed"):
+        used.cursor().execute("select 1")

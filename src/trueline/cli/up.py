@@ -79,7 +79,8 @@ def up(
         port = int(kept.getsockname()[1])
         taken = held.enter_context(grpc_port(serve))
         control = choose(control_host, control_port)
-        addresses = Servers(url(control_host, control), url(serve.host, port), os.getpid())
+        grpc_at = None if taken is None else url(serve.host, taken).removeprefix("http://")
+        addresses = Servers(url(control_host, control), url(serve.host, port), os.getpid(), grpc_at)
         storage = storage_url(read, project.parent)
         shared = storage is not None or read.engines.database is not None
         number = 1 if replay else count(serve.processes)
@@ -134,6 +135,8 @@ class _Announcer:
         self.session.out.say(f"page         {entrance(self.addresses.control, token)}")
         self.session.out.say(f"API          {self.addresses.control}  (token in {self.session.state.token})")
         self.session.out.say(f"predictions  {self.addresses.serve}/predict")
+        if self.addresses.grpc is not None:
+            self.session.out.say(f"gRPC         {self.addresses.grpc}")
         self.session.out.say("Ctrl-C stops everything")
 
 

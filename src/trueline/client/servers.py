@@ -20,12 +20,13 @@ PATIENCE_SECONDS = 0.5
 """For taking the lock: a client that just looks holds it shared for microseconds."""
 
 
-class Servers(msgspec.Struct, frozen=True):
+class Servers(msgspec.Struct, frozen=True, omit_defaults=True):
     """Addresses, and the process id of the supervisor."""
 
     control: str
     serve: str
     pid: int
+    grpc: str | None = None  # host and port, when the model server speaks it
 
 
 class FolderLock:

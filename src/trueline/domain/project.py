@@ -105,11 +105,11 @@ class Serve:
 
     host: str = "127.0.0.1"
     port: int = 7078
-    grpc_port: int | None = None  # None: HTTP only
     processes: int | None = 1  # None: one per core
     sync: bool = False  # each batch is on the disk before it is answered
     require_signature: bool = False
     pickle: bool = True  # models that only Python can keep are loaded, each in a process of its own
+    grpc_port: int | None = None  # None: HTTP only
 
 
 @dataclass(frozen=True)

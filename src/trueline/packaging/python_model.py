@@ -102,6 +102,9 @@ def write(model: Any, path: Path, chosen: Manifest, code: Code) -> Manifest:
         shutil.copyfile(source, target)
     (folder / CODE).mkdir(exist_ok=True)
     shutil.copyfile(python_worker.__file__, folder / CODE / f"{MLFLOW_LOADER}.py")
+    for place in [folder / CODE, *(path for path in (folder / CODE).rglob("*") if path.is_dir())]:
+        # a file where Python would put its folder: who imports from here, as MLflow does, must not change the digest
+        (place / "__pycache__").write_text("Nothing is cached here, so that this folder stays what it was.\n")
     (folder / python_environment.LOCK).write_text(python_environment.lock(pickled, files))
     return replace(chosen, meta={**chosen.meta, "python": {"roots": list(code.roots)}})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from trueline.domain.contracts import Column, column_from_dict, column_to_dict
@@ -25,7 +26,7 @@ class Signature:
     task: str
     allowed: frozenset[str] | None = None
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.inputs)
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import sys
 import warnings
 from typing import Any
 
+from trueline.errors import PackagingFailed
 from trueline.packaging import graph
 from trueline.packaging.feeds import MATRIX_INPUT
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 EXAMPLE_ROWS = 3  # not 1, which the exporter would take for a constant
 
 
@@ -26,7 +29,7 @@ def is_module(model: Any) -> bool:
 
 
 def export(module: Any, width: int) -> bytes:
-    """The module as an ONNX model for any number of rows; raises whatever the exporter does."""
+    """The module as an ONNX model for any number of rows; PackagingFailed says what the exporter stumbled over."""
     import torch  # noqa: PLC0415  an extra, and there when this is called
 
     module.eval()
@@ -48,6 +51,16 @@ def export(module: Any, width: int) -> bytes:
                 verbose=False,
             )
             program.save(made)
+    except Exception as problem:  # the exporter wraps whatever goes wrong inside it, several times
+        raise PackagingFailed(f"it cannot be exported ({_innermost(problem)})") from problem
     finally:
         logger.setLevel(level)
     return made.getvalue()
+
+
+def _innermost(problem: BaseException) -> str:
+    """The first line of what went wrong first, without colours."""
+    while problem.__cause__ is not None:
+        problem = problem.__cause__
+    lines = _COLOUR.sub("", str(problem)).strip().splitlines()
+    return f"{type(problem).__name__}: {lines[0][:160]}" if lines else type(problem).__name__

@@ -36,7 +36,9 @@ Operation = Callable[[Fields], Awaitable[dict[str, Any]]]
 
 
 class Admin:
-    def __init__(self, plane: DataPlane, replica: str, counters: Counters, contained: Contained, repository: Repository) -> None:
+    def __init__(
+        self, plane: DataPlane, replica: str, counters: Counters, contained: Contained, repository: Repository
+    ) -> None:
         self._plane = plane
         self._replica = replica
         self._counters = counters

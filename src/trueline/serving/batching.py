@@ -213,14 +213,13 @@ class Lane:
             if settle == self._settle_shadow:
                 self._shadows_settled(len(items))
         seconds = (perf_counter_ns() - started) / 1e9
-        if self._calling:
-            self._turns = min(int(seconds / _TURN_SECONDS), _MOST_TURNS)
         if scored.values is not None:
             self.door.done(rows, len(items), seconds)
         elif scored.outcome == "timed_out":
             self.door.late(rows)
         if (self._waiting or self._alone) and not self._flush_due:
             self._flush_due = True
+            self._turns = min(int(seconds / _TURN_SECONDS), _MOST_TURNS) if self._calling else 0
             self._loop.call_soon(self._flush)
         self._rest_later()
 

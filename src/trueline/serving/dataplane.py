@@ -187,7 +187,7 @@ class DataPlane:
         self.metrics.in_progress += 1
 
     def check_room(self) -> None:
-        """Refuse a request before anything is done for it, while the version that answers most has no room."""
+        """Refuse a request before anything is done for it, while the champion answers most of them and has no room."""
         door = self.versions.standing.door
         if door is not None and door.room <= 0:
             door.refuse()

@@ -350,7 +350,8 @@ class Endpoints:
     def _change(self, what: str, request: Request, exchange: Exchange, *, model: str) -> None:
         """Load or unload; it may take seconds, and nothing waits for it but who asked."""
         authorization = request.headers.get(b"authorization")
-        actor = self.repository.who(None if authorization is None else authorization.decode("latin-1"))
+        shown = None if authorization is None else authorization.decode("latin-1")
+        actor = self.repository.who(shown, open_house=self._authorization is None)
         version = repository.wanted_version(request.body)
         deed = self.repository.load if what == "load" else self.repository.unload
 
@@ -363,8 +364,7 @@ class Endpoints:
                 log.exception("a defect in trueline, while it was asked to %s version %s", what, version)
                 exchange.answer(500, problem("an unexpected error happened here; the server's log has it"))
             else:
-                shown = [str(one) for one in versions]
-                exchange.answer(200, encode({"name": model, what: True, "versions": shown}))
+                exchange.answer(200, encode({"name": model, what: True, "versions": [str(one) for one in versions]}))
 
         task = asyncio.get_running_loop().create_task(do())
         self._tasks.add(task)

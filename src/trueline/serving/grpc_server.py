@@ -59,17 +59,17 @@ class Listener:
         self._server = grpc.aio.server(options=_options(limits, shared=shared))
         self._server.add_generic_rpc_handlers((_Service(plane, endpoints),))
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port."""
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    async def start(self, host: str, port: int) -> str:
+        """Listen; returns the address."""
+        shown = f"[{host}]" if ":" in host else host
         try:
-            bound: int = self._server.add_insecure_port(address)
+            bound: int = self._server.add_insecure_port(f"{shown}:{port}")
         except RuntimeError:
             raise Unavailable(
                 f"port {port} on {host} cannot be used for gRPC; stop what listens there or choose another --grpc-port"
             ) from None
         await self._server.start()
-        return bound
+        return f"{shown}:{bound}"
 
     async def stop(self, grace: float) -> None:
         """Take nothing new; what is in progress has `grace` seconds."""
@@ -138,7 +138,8 @@ class _Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio has no t
             self._plane.check_room()
             message = tensors.parse("ModelInferRequest", data)
             version = version_number(message.model_version) if message.model_version else None
-            call, form = tensors.decode(message, endpoints.find(message.model_name, version).runner.signature)
+            found = endpoints.find(message.model_name, version)
+            call, form = tensors.decode(message, found.runner.signature, found.plain)
             call.model, call.version = message.model_name, version
             sent = context.invocation_metadata()
             if sent:

@@ -18,9 +18,11 @@ from trueline.packaging.signature import Signature
 from trueline.serving import binary, openinference
 from trueline.serving.dataplane import Answer, Call
 from trueline.serving.grpc_messages import MESSAGES
-from trueline.serving.openinference import Form, InferRequest, Input, Output
+from trueline.serving.openinference import Form, InferRequest, Output
+from trueline.serving.plain import Plain
 from trueline.serving.repository import wanted_version
 from trueline.serving.responses import encode as to_json
+from trueline.serving.tensors import Input, plain_rows
 
 _Response = MESSAGES["ModelInferResponse"]
 _OUTPUT_TYPE = "FP64"
@@ -48,8 +50,11 @@ def parse(name: str, data: bytes) -> Any:
         ) from None
 
 
-def decode(message: Any, signature: Signature) -> tuple[Call, Form]:
-    """The call of a ModelInferRequest to a model of this signature, and the form of its answer."""
+def decode(message: Any, signature: Signature, plain: Plain | None = None) -> tuple[Call, Form]:
+    """The call of a ModelInferRequest to a model of this signature, and the form of its answer.
+
+    `plain` takes rows that need no further look.
+    """
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise InvalidInput(
@@ -74,7 +79,11 @@ def decode(message: Any, signature: Signature) -> tuple[Call, Form]:
         parts = [_listed(into, data) for into, data in zip(request.inputs, raw, strict=True)]
     else:
         parts = [_unpack(into, one) for into, one in zip(request.inputs, message.inputs, strict=True)]
-    return openinference.to_call(request, signature, parts), form
+    if any(part is not None for part in parts):
+        return openinference.to_call(request, signature, parts), form
+    if plain is not None and (rows := plain_rows(request.inputs, plain, signature)) is not None:
+        return Call({}, len(rows), client_id=request.id, plain_rows=rows, plain=plain), form
+    return openinference.to_call(request, signature), form
 
 
 def encode(answer: Answer, form: Form) -> bytes:

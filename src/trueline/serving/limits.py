@@ -11,10 +11,11 @@ class Limits:
     head_bytes: int = 32_768  # request line and headers: 431
     head_seconds: float = 10.0  # from the first byte of a request to the end of its headers: 408
     body_seconds: float = 30.0  # from there to the end of its body: 408
+    held_bytes: int = 256_000_000  # of bodies that are still coming in, of all connections together: 503
     idle_seconds: float = 75.0  # a kept-alive connection without a request
     linger_seconds: float = 2.0  # how long a refused sender may go on sending before the connection is cut
     sweep_seconds: float = 0.5  # how exactly the times above are kept
-    connections: int = 4096
+    connections: int = 4096  # beyond it the longest idle one is closed, or else the new one is refused with 503
     pipelined: int = 128  # unanswered requests of one connection before it is not read any further
     waiting: int = 4096  # requests being worked on; more are refused with 429
     batch_rows: int = 1024  # rows of one batch, unless one request alone has more

@@ -17,8 +17,8 @@ from urllib.parse import quote
 
 from trueline.domain.contracts import FLOATS, Column, Kind, compile_column
 from trueline.packaging.signature import CLASSIFICATION, Signature
-from trueline.serving.openinference import DATATYPES
 from trueline.serving.table import Loaded, example
+from trueline.serving.tensors import DATATYPES
 
 PLAIN, OPEN, MLFLOW, KSERVE, MODELS, HEALTH = (
     "plain JSON", "Open Inference v2", "MLflow", "KServe v1", "model repository", "health",

@@ -5,7 +5,8 @@ different versions) and leave in the order of the requests. A request that break
 what came before it; then nothing more is read from it: the sender may go on for a moment (closing at once would make
 the kernel throw away the answer he has not read yet) and is cut off.
 
-Times are kept by one sweep over all connections (`Connections.sweep`) instead of a timer for each request.
+Times are kept by one sweep over all connections (`Connections.sweep`) instead of a timer for each request. What many
+senders could do together is bounded too: connections, bytes of unfinished bodies, and the time one of them has in a turn.
 """
 
 from __future__ import annotations
@@ -23,13 +24,18 @@ import httptools
 import msgspec
 
 from trueline.errors import TruelineError
+from trueline.serving import descriptors
 from trueline.serving.limits import Limits
 from trueline.serving.responses import CONTINUE, JSON, Header, headers_for, problem, response, tick
 
 log = logging.getLogger(__name__)
 
 SLICE = 16_384  # bytes parsed before the limits are looked at again
+TURN_SECONDS = 0.002  # of parsing what one connection has sent, before the others have their turn
+IDLE_SECONDS = 1.0  # since its last answer: a connection that may have to make way for a new one
+_OVERHEAD = 8  # bytes on the wire for a byte of a body: chunks of one byte need six
 _NOTHING, _HEAD, _BODY = range(3)  # what a deadline was set for
+_RETRY: tuple[Header, ...] = ((b"retry-after", b"1"),)
 _METHODS = {name.encode(): name for name in ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")}
 
 
@@ -78,8 +84,11 @@ class Connections:
         self.limits = limits
         self.draining = False
         self.open: set[Connection] = set()
+        self.most = descriptors.connections(limits.connections)
+        self.held = 0  # bytes of bodies that are still coming in
         self._loop = asyncio.get_running_loop()
-        self.now = self._loop.time()  # as of the last sweep
+        self.time = self._loop.time
+        self.now = self.time()  # as of the last sweep
         self._timer: asyncio.TimerHandle | None = None
         self.refusals: Callable[[int], None] = lambda status: None  # noqa: ARG005  told of refusals that reach no handler
         self.sweep()
@@ -89,10 +98,20 @@ class Connections:
 
     def sweep(self) -> None:
         tick()
-        self.now = self._loop.time()
+        self.now = self.time()
         for connection in [one for one in self.open if one.deadline <= self.now]:
             connection.overdue()
         self._timer = self._loop.call_later(self.limits.sweep_seconds, self.sweep)
+
+    def make_way(self) -> bool:
+        """Close the connection that has been idle for longest, so that who holds them all idle keeps nobody out."""
+        idle = [one for one in self.open if one.idle]
+        longest = min(idle, key=lambda one: one.deadline, default=None)
+        if longest is None or longest.deadline - self.limits.idle_seconds > self.now - IDLE_SECONDS:
+            return False
+        longest.abort()
+        self.open.discard(longest)
+        return True
 
     def drain(self) -> None:
         """Take no further requests; connections close as their last answer leaves."""
@@ -124,25 +143,30 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         self._awaited = _NOTHING
         self._chunk = 0  # bytes being parsed
+        self._wire = 0  # bytes that came for the body so far, if it comes in parts
         self._refused = False  # nothing more is read from this sender
         self._continue_due = False
         self._backlog = b""  # received and not parsed yet
         self._paused = False  # nothing is read or parsed at the moment: he sends faster than he reads or we answer
         self._clogged = False  # he does not read
+        self._later: deque[tuple[Request, Exchange]] = deque()  # that came while he did not
 
     # -- the transport calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self.server.open.add(self)
-        self.deadline = self.server.now + self._limits.idle_seconds
-        if len(self.server.open) > self._limits.connections:
-            self._refuse(503, "too many connections; try again in a second", ((b"retry-after", b"1"),))
+        server = self.server
+        server.open.add(self)
+        self.deadline = server.now + self._limits.idle_seconds
+        if len(server.open) > server.most and not server.make_way():
+            self._refuse(503, "too many connections; try again in a second", _RETRY)
 
     def connection_lost(self, problem: Exception | None) -> None:  # noqa: ARG002  the interface's name
         self.server.open.discard(self)
         self._refused = True
         self._queue.clear()
+        self._later.clear()
+        self._let_go()
 
     def data_received(self, data: bytes) -> None:
         if self._backlog or len(data) > SLICE:
@@ -154,7 +178,12 @@ class Connection(asyncio.Protocol):
 
     def _work_off(self) -> None:
         """Parse what is there, as long as the answers keep up: a chunk can hold thousands of small requests."""
+        until = self.server.time() + TURN_SECONDS
         while self._backlog and not self._refused:
+            if self.server.time() > until:
+                self._pause()
+                self._resume()
+                return
             if self._clogged or len(self._queue) >= self._limits.pipelined:
                 self._pause()
                 return
@@ -165,7 +194,6 @@ class Connection(asyncio.Protocol):
         self._resume_reading()
 
     def _feed(self, data: bytes) -> None:
-        began = self._in_head
         self._chunk = len(data)
         try:
             self._parser.feed_data(data)
@@ -177,21 +205,36 @@ class Connection(asyncio.Protocol):
                 self._refuse(400, f"this is not a request of HTTP/1.1: {_reason(broken)}")
             return
         if self._receiving:
-            self._await(began=began)
+            self._await()
 
-    def _await(self, *, began: bool) -> None:
-        """A request is there in part: the rest has its time, and its headers their size."""
+    def _await(self) -> None:
+        """A request is there in part: the rest has its time, its headers their size, its body a share of memory."""
         if not self._in_head:
             if self._awaited != _BODY:
                 self._awaited = _BODY
                 self._due_in(self._limits.body_seconds)
-        elif not began:
+            self._hold()
+        elif self._awaited != _HEAD:
             self._awaited = _HEAD
             self._due_in(self._limits.head_seconds)
         else:
             self._head_bytes += self._chunk
             if self._head_bytes > self._limits.head_bytes:
                 self._refuse(431, f"request line and headers exceed {self._limits.head_bytes} bytes")
+
+    def _hold(self) -> None:
+        """Count the bytes of a body in parts; trailers and chunk extensions are bytes too."""
+        self._wire += self._chunk
+        self.server.held += self._chunk
+        if self._wire > _OVERHEAD * self._body_bytes + self._limits.head_bytes + SLICE:
+            self._refuse(431, f"chunk extensions and trailers exceed {self._limits.head_bytes} bytes")
+        elif self.server.held > self._limits.held_bytes:
+            self._refuse(503, "too many large bodies come in at once; try again in a second", _RETRY)
+
+    def _let_go(self) -> None:
+        """The body is complete or given up."""
+        self.server.held -= self._wire
+        self._wire = 0
 
     def _decline(self, rest: bytes) -> None:
         """An offer to upgrade made the parser stop after the headers: parse the request again without the offer."""
@@ -225,7 +268,14 @@ class Connection(asyncio.Protocol):
         self._clogged = False
         limits = self._limits
         self._due_in(math.inf if self._queue else limits.body_seconds if self._receiving else limits.idle_seconds)
+        if self._later:
+            asyncio.get_running_loop().call_soon(self._catch_up)
         self._resume()
+
+    def _catch_up(self) -> None:
+        """He has read: on with what he had asked for."""
+        while self._later and not self._clogged:
+            self._handle(*self._later.popleft())
 
     # -- the parser calls
 
@@ -272,6 +322,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._receiving = self._in_head = self._continue_due = False
+        if self._wire:
+            self._let_go()
         parser = self._parser
         if self._refused or parser.should_upgrade():
             return
@@ -283,18 +335,21 @@ class Connection(asyncio.Protocol):
         self._queue.append(exchange)
         if not keep:
             self._refused = True
-        if not self._clogged:
-            self.deadline = math.inf
         body = self._body
         if body:
             self._body = []
+        request = Request(method, _path(self._url), self._headers, body[0] if len(body) == 1 else b"".join(body))
+        if self._clogged:  # a few bytes can ask for megabytes: not before he has read what he asked for
+            self._later.append((request, exchange))
+            return
+        self.deadline = math.inf
+        self._handle(request, exchange)
+
+    def _handle(self, request: Request, exchange: Exchange) -> None:
         try:
-            self.server.handle(
-                Request(method, _path(self._url), self._headers, body[0] if len(body) == 1 else b"".join(body)),
-                exchange,
-            )
+            self.server.handle(request, exchange)
         except Exception:
-            log.exception("a defect in trueline, while answering %s %r", method, self._url)
+            log.exception("a defect in trueline, while answering %s %r", request.method, request.path)
             exchange.answer(500, problem("an unexpected error happened here; the server's log has it"))
 
     # -- answers
@@ -329,6 +384,10 @@ class Connection(asyncio.Protocol):
         """Nothing is owed to this client: no answer is due and all bytes have left."""
         return not self._queue and self._transport.get_write_buffer_size() == 0
 
+    @property
+    def idle(self) -> bool:
+        return not (self._queue or self._receiving or self._refused or self._clogged)
+
     def close_if_idle(self) -> None:
         if not self._queue and not self._receiving:
             self._transport.close()
@@ -341,6 +400,7 @@ class Connection(asyncio.Protocol):
         self._refused = True
         self._receiving = False
         self._body = []
+        self._let_go()
         self.server.refusals(status)
         exchange = Exchange(self, False, False, False)
         self._queue.append(exchange)

@@ -56,10 +56,13 @@ class Repository:
 
     # -- who may
 
-    def who(self, authorization: str | None) -> str:
-        """Who stands behind an Authorization header; raises for somebody who may not load or unload."""
+    def who(self, authorization: str | None, *, open_house: bool = True) -> str:
+        """Who stands behind an Authorization header; raises for somebody who may not load or unload.
+
+        `open_house`: where no token is configured, whoever is on this machine may.
+        """
         owner = tokens.read(self._state.token)
-        if owner is None and not self._state.people.exists():
+        if open_house and owner is None and not self._state.people.exists():
             return NOBODY
         if authorization is None or not authorization.startswith("Bearer "):
             raise NotAuthenticated("loading and unloading need a token: send 'Authorization: Bearer …' with the token")
@@ -105,13 +108,15 @@ class Repository:
             return [route.version]
         already = self._is_loaded(route.version)
         await self._versions.load(route)
+        noted = False
         try:
+            await self._note(audits.LOAD, route.version, actor)
+            noted = True
             await self._siblings({"op": "load", "version": route.version, "path": route.path, "digest": route.digest})
             self._keep(route)
-            await self._note(audits.LOAD, route.version, actor)
         except Unavailable:
             if not already:
-                await self._back_out(route.version)
+                await self._back_out(route.version, actor if noted else None)
             raise
         return [route.version]
 
@@ -185,7 +190,7 @@ class Repository:
                 folder = root / entry.path
                 if not folder.exists():
                     raise NotFound(
-                        f"version {version} of '{model}' is registered, but its model is not on this machine"
+                        f"version {version} of '{model}' is registered, but its model is not on this machine; a release brings it"
                     )
                 return Route(entry.version, Arm.pinned, 0.0, str(folder), entry.digest)
         loaded = next((one for one in self._versions.loaded if one.version == version), None)
@@ -212,12 +217,16 @@ class Repository:
     def _asked(self, version: int) -> Path:
         return self._state.asked / f"{version}.json"
 
-    async def _back_out(self, version: int) -> None:
-        """Undo a load that could not be finished."""
+    async def _back_out(self, version: int, actor: str | None) -> None:
+        """Undo a load that could not be finished; `actor` when there is a note of it already."""
         self._asked(version).unlink(missing_ok=True)
         with suppress(TruelineError):
             await self._versions.unload(version)
+        with suppress(TruelineError):
             await self._siblings({"op": "unload", "version": version})
+        if actor is not None:
+            with suppress(Unavailable):
+                await self._note(audits.UNLOAD, version, actor)
 
     async def _siblings(self, message: Fields) -> None:
         """Have every other serving process of this machine do it; Unavailable with the first that could not."""

@@ -91,6 +91,7 @@ class Server:
         token = _token(config)
         state = config.state
         shared = config.group is not None
+        speak_grpc = None if config.grpc_port is None else _grpc(config.host, config.grpc_port, shared=shared)
         # first: the likeliest thing to be wrong, and it writes nothing
         self._socket = ports.bind(config.host, config.port, shared=shared)
         try:
@@ -103,8 +104,9 @@ class Server:
             self._admin_listener = await admins.listen(self._admin, state.socket(f"serve-{config.replica}"))
             await tables.restore(self.plane.versions, state.routes)
             await self._endpoints.repository.restore()
-            if config.grpc_port is not None:
-                await self._start_grpc(config.grpc_port, shared=shared)
+            if speak_grpc is not None:
+                self._grpc = speak_grpc(self.plane, self._endpoints, config.limits, shared=shared)
+                self.grpc = await self._grpc.start(config.host, config.grpc_port or 0)
             ports.listen(self._socket)
         except BaseException:
             self._socket.close()
@@ -147,18 +149,6 @@ class Server:
         self.plane.journal.close()
         self._scoreboard.close()
         self.config.state.socket(f"serve-{self.config.replica}").unlink(missing_ok=True)
-
-    async def _start_grpc(self, port: int, *, shared: bool) -> None:
-        try:
-            from trueline.serving.grpc_server import Listener  # noqa: PLC0415  an optional library, and a heavy one
-        except ImportError:
-            raise Unavailable(
-                "gRPC is not installed here; pip install 'trueline[grpc]', or leave out --grpc-port"
-            ) from None
-        config = self.config
-        self._grpc = Listener(self.plane, self._endpoints, config.limits, shared=shared)
-        taken = await self._grpc.start(config.host, port)
-        self.grpc = f"[{config.host}]:{taken}" if ":" in config.host else f"{config.host}:{taken}"
 
     def metrics_to(self, tell: Callable[[str], None]) -> None:
         """The metrics of all processes of this port, as Prometheus text, as soon as they are together."""
@@ -267,6 +257,18 @@ class Server:
                 dead.version,
                 self._contained.path(route.digest),
             )
+
+
+def _grpc(host: str, port: int, *, shared: bool) -> type[Listener]:
+    """What speaks gRPC; raises before anything was begun when it cannot."""
+    try:
+        from trueline.serving.grpc_server import Listener  # noqa: PLC0415  an optional library, and a heavy one
+    except ImportError:
+        raise Unavailable(
+            "gRPC is not installed here; pip install 'trueline[grpc]', or leave out --grpc-port"
+        ) from None
+    ports.bind(host, port, shared=shared, remedy="choose another --grpc-port").close()  # grpcio would log, not say
+    return Listener
 
 
 def _routes(state: StateFolder) -> tuple[Route, ...]:

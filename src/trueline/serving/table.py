@@ -64,7 +64,8 @@ class Standing:
         champion = table.champion
         self.champion = by_version[champion.version] if champion is not None else None
         heaviest = max(table.routes, key=lambda route: route.weight, default=None)
-        self.door = by_version[heaviest.version].lane.door if heaviest is not None else None
+        leads = self.champion is not None and heaviest is champion
+        self.door = self.champion.lane.door if leads and self.champion is not None else None  # nobody else can answer
         self.others = {
             version: tuple(other for other in by_version.values() if other.version != version) for version in by_version
         }
@@ -324,7 +325,9 @@ def _check_pickle(route: Route, *, allowed: bool) -> None:
             "set serve.pickle to true, or build the model from scikit-learn's own parts"
         )
     if not route.digest:
-        raise PackagingFailed(f"version {route.version} holds a pickled Python object and no digest says which; register it")
+        raise PackagingFailed(
+            f"version {route.version} holds a pickled Python object and no digest says which; register it"
+        )
 
 
 def kept(path: Path) -> RouteTable | None:

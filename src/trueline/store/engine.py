@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert
+from sqlalchemy import Connection, Table, event, insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
@@ -115,7 +115,14 @@ class Store:
             ) from problem
 
     def close(self) -> None:
-        self._database.engine.dispose()
+        """Close every connection: those that a thread still uses as soon as it gives them back."""
+        engine = self._database.engine
+        event.listen(engine, "checkin", _close_returned)
+        engine.dispose()
+
+
+def _close_returned(connection: Any, record: Any) -> None:  # noqa: ARG001  the event's own arguments
+    record.invalidate()
 
 
 def open_store(where: Path | str, clock: Clock) -> Store:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trueline.control import artefacts, endpoints, runs
-from trueline.errors import NotFound
+from trueline.errors import NotFound, PackagingFailed
+from trueline.packaging import manifest
 from trueline.settings import StateFolder
 from trueline.wiring.opening import open_context
 
@@ -35,6 +36,11 @@ def choose(project_file: Path, state: StateFolder, target: str | None, version: 
                     f"no version of {name} is released yet; name one with --version (`trueline versions` lists them)"
                 )
             found = runs.version(tx, name, number)
-        return Chosen(name, number, artefacts.model(context, found), found.digest)
+        folder = artefacts.model(context, found)
+        if not context.project.serve.pickle and manifest.read(folder).kind == manifest.PYTHON:
+            raise PackagingFailed(
+                f"version {number} holds a pickled Python object, and serve.pickle is false; choose another"
+            )
+        return Chosen(name, number, folder, found.digest)
     finally:
         context.store.close()

@@ -1,0 +1,85 @@
+"""`trueline serve` before anything starts: which model, which state, and what is wrong with it. It serves in test_machine.py."""
+
+import json
+
+import pytest
+
+from trueline import routefile
+from trueline.cli.serve import _one_model
+from trueline.errors import InvalidInput, Unavailable
+from trueline.packaging import manifest
+from trueline.settings import StateFolder
+
+
+@pytest.fixture
+def base(tmp_path):
+    return StateFolder(tmp_path / ".trueline")
+
+
+def packaged(folder, project="fares", weights="1"):
+    """As much of a packaged model as the command looks at."""
+    folder.mkdir(parents=True, exist_ok=True)
+    page = {
+        "format": manifest.FORMAT,
+        "kind": "onnx",
+        "layout": "matrix",
+        "precision": "float32",
+        "signature": {"inputs": [], "output": "y", "task": "regression"},
+        "parity": {"worst": 0.0, "rows": 1, "tolerance": 1e-5, "executor": "onnx", "tried": [], "skipped": []},
+        "trusted": [],
+        "meta": {"project": project} if project else {},
+    }
+    (folder / manifest.NAME).write_text(json.dumps(page))
+    (folder / "model.onnx").write_text(weights)
+    return folder
+
+
+def served(state):
+    table = routefile.read(state.routes)
+    return table.model, table.epoch, table.champion.version
+
+
+def test_a_folder_is_served_under_its_projects_name_and_stays_the_version_it_is(base, tmp_path):
+    folder = packaged(tmp_path / "model")
+    for _ in range(2):
+        state = _one_model(base, str(folder), None)
+        assert state.root == base.root / "served" / "fares"
+        assert served(state) == ("fares", 1, 1)
+
+
+def test_other_content_is_the_next_version_and_the_same_content_elsewhere_is_not(base, tmp_path):
+    folder = packaged(tmp_path / "model")
+    _one_model(base, str(folder), None)
+    packaged(folder, weights="2")
+    assert served(_one_model(base, str(folder), None)) == ("fares", 2, 2)
+    moved = folder.rename(tmp_path / "moved")
+    assert served(_one_model(base, str(moved), None)) == ("fares", 3, 2)
+
+
+def test_a_run_of_the_project_is_named_as_mlflow_names_it(base):
+    packaged(base.run("run-7") / "model")
+    for name in ("runs:/run-7", "runs:/run-7/model"):
+        state = _one_model(base, name, None)
+        assert routefile.read(state.routes).champion.path == str(base.run("run-7") / "model")
+
+
+def test_a_name_is_taken_from_the_option_then_the_project_then_the_folder(base, tmp_path):
+    folder = packaged(tmp_path / "tickets", project=None)
+    assert served(_one_model(base, str(folder), None))[0] == "tickets"
+    assert served(_one_model(base, str(folder), "taxis"))[0] == "taxis"
+    with pytest.raises(InvalidInput, match=r"a model cannot be called '\.\./x'"):
+        _one_model(base, str(folder), "../x")
+
+
+def test_a_model_that_is_not_there_is_one_sentence(base):
+    with pytest.raises(
+        Unavailable, match=r"there is no model folder .+/run-8/model; name one that `trueline run` has made"
+    ):
+        _one_model(base, "runs:/run-8", None)
+
+
+def test_a_folder_that_is_no_model_is_one_sentence(trueline, tmp_path):
+    said = trueline("serve", "-m", tmp_path)
+    assert said.code == 1
+    assert said.err.startswith(f"trueline: {tmp_path} is not a packaged model: it has no trueline.json")
+    assert "Traceback" not in said.err
