@@ -275,7 +275,11 @@ SERVE = Group(
         Key("port", count(0, 65535), "The port of predictions and labels; 0 takes a free one."),
         Key("grpc_port", count(0, 65535), "The port of Open Inference over gRPC (trueline[grpc]); none without it."),
         Key("processes", count_or("auto", 1, 256), "How many processes answer on that port; auto is one per core."),
-        Key("sync", BOOLEAN, "Whether a prediction is on the disk before it is answered: survives a power cut, costs time."),
+        Key(
+            "sync",
+            BOOLEAN,
+            "Whether a prediction is on the disk before it is answered: survives a power cut, costs time.",
+        ),
         Key("require_signature", BOOLEAN, "Whether only signed models are loaded."),
         Key("pickle", BOOLEAN, "Whether objects that only a pickle can hold are models; each runs in its own process."),
     ),

@@ -69,7 +69,9 @@ class Plain:
             return None
 
     def columns(self, rows: Sequence[Row]) -> dict[str, list[Any]]:
-        return {name: list(values) for name, values in zip(self.names, zip(*map(astuple, rows), strict=True), strict=True)}
+        return {
+            name: list(values) for name, values in zip(self.names, zip(*map(astuple, rows), strict=True), strict=True)
+        }
 
     def value(self, row: Row, name: str) -> Any:
         """One column of a row; None when it has no such column."""
