@@ -1,7 +1,7 @@
 """Executors of tree libraries: XGBoost's and LightGBM's own boosters, and Treelite's GTIL for any trees.
 
 Each reads a data format and executes nothing from it. But the readers are C++ that believes what a file says: of 400
-Treelite files with a few bytes changed, 15 ended the process and 21 never returned. So none of them runs inside the
+Treelite files with a few bytes changed, 15 ended the process and 21 did not return in time. So none of them runs inside the
 serving process. The libraries are optional; each is imported when a model needs it.
 """
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 
 BURST = 256  # requests that may wait before it is called an overload
+FEW = 32  # that may always wait while the door is open: a machine that stalls for a moment is no overload of the model
 FLOOR_SECONDS = 0.003  # waiting that is never called an overload
 SHORTEST_BATCH = 0.002  # seconds; nothing is gained by batches shorter than this
 WINDOW_SECONDS = 0.010
@@ -184,7 +185,7 @@ class Admission:
         if self.narrow:
             return math.ceil(few)
         late = size * (max(self._batch_seconds / 2, soon) - out) / one
-        return math.ceil(max(few, min(BURST * self._per_request, late)))
+        return math.ceil(max(few, FEW * self._per_request, min(BURST * self._per_request, late)))
 
     def _bound_batch(self) -> None:
         pace, deadline = self.pace, self._batch_seconds
