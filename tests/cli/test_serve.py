@@ -73,9 +73,17 @@ def test_a_name_is_taken_from_the_option_then_the_project_then_the_folder(base, 
 
 def test_a_model_that_is_not_there_is_one_sentence(base):
     with pytest.raises(
-        Unavailable, match=r"there is no model folder .+/run-8/model; name one that `trueline run` has made"
+        InvalidInput, match=r"there is no model folder .+/run-8/model; name one that `trueline run` has made"
     ):
         _one_model(base, "runs:/run-8", None)
+    with pytest.raises(InvalidInput, match=r"--model models:/tips/3 is not known here; name a folder, or runs:/RUN"):
+        _one_model(base, "models:/tips/3", None)
+
+
+def test_one_port_is_not_for_two_protocols(trueline, base, tmp_path):
+    packaged(tmp_path / "tips")
+    said = trueline("serve", "-m", tmp_path / "tips", "--port", 17999, "--grpc-port", 17999, "--state", base.root)
+    assert (said.code, said.err) == (2, "trueline: port 17999 is to be HTTP's and gRPC's; choose another --grpc-port\n")
 
 
 def test_a_folder_that_is_no_model_is_one_sentence(trueline, tmp_path):

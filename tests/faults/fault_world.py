@@ -325,7 +325,9 @@ def effects(world: World) -> Iterator[None]:
 
     wanted = [
         (delivery, "ask", world.ask),
+        (delivery, "_sockets", world.sockets),
         (delivery, "serving_sockets", world.sockets),
+        (delivery, "_side_by_side", lambda do, paths: [do(path) for path in paths]),  # threads would crash in any order
         (os, "replace", rename),
         (gates_loop, "evaluate", judged),
         (evaluation, "evaluate", world.evidence),

@@ -148,7 +148,7 @@ def test_bad_rows_may_stay_without_a_prediction_or_be_left_out(predict, frame, e
     ]
     assert found["prediction"].is_null().arg_true().to_list() == [2, 6]
     said = predict("--input", "in.parquet", "--output", "drop.parquet", "--bad-rows", "drop")
-    assert "2 rows were refused and are left out; the first: in.parquet: row 3" in said.err
+    assert "refused and left out: 2 rows; the first: in.parquet: row 3" in said.err
     kept = [number for number in range(50) if number not in (2, 6)]
     assert pl.read_parquet("drop.parquet")["prediction"].equals(expected[kept])
     assert found["prediction"].drop_nulls().equals(expected[kept])
@@ -170,7 +170,7 @@ def test_values_never_seen_are_counted_and_scored(predict, frame):
     frame.with_columns(wait=pl.lit(500.0)).write_parquet("in.parquet")
     said = predict("--input", "in.parquet", "--output", "out.parquet")
     assert said.code == 0
-    assert "column 'wait': 50 rows hold values that were not seen in training" in said.err
+    assert "column 'wait': values that were not seen in training in 50 rows" in said.err
 
 
 def test_a_file_without_rows_gives_one_without_rows(predict, frame):

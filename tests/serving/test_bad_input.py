@@ -316,9 +316,9 @@ def test_what_is_no_request_at_all_is_400_on_every_path(client, path, body):
         (b"", "the body is not valid JSON: it is empty"),
         (b"[1]", 'expected an object: one row, or {"instances": [row, …]}'),
         (b'{"instances": 7}', "'instances' must be a list of rows, each an object of columns"),
-        (b'{"instances": [7]}', "expected an object of columns at row 0"),
-        (b'{"x": 1}', "inputs 'f', 'n', 'plan', 'flag': are missing"),
-        (b"{}", "inputs 'x', 'f', 'n', 'plan', 'flag': are missing"),
+        (b'{"instances": [7]}', "expected an object of columns at row 0, got a single value"),
+        (b'{"x": 1}', "inputs 'f', 'n', 'plan', 'flag' are missing"),
+        (b"{}", "inputs 'x', 'f', 'n', 'plan', 'flag' are missing"),
     ],
 )
 def test_the_sentence_says_what_was_expected(client, body, sentence):
@@ -350,7 +350,7 @@ def test_a_wrong_value_is_named_with_input_row_expected_and_got(client, change, 
 def test_missing_inputs_are_all_named_with_their_row(client):
     rows = [ROW, {"x": 1.0, "n": 1, "flag": True}]
     status, said = client.refused("/predict", json.dumps({"instances": rows}).encode())
-    assert (status, said) == (400, "inputs 'f', 'plan': are missing at row 1")
+    assert (status, said) == (400, "inputs 'f', 'plan' are missing at row 1")
 
 
 def test_of_a_name_given_twice_one_counts_and_nothing_breaks(client):

@@ -51,7 +51,7 @@ def test_a_column_is_refused_and_doubted_exactly_as_the_contract_says(column, va
 
 
 def test_a_missing_column_is_named():
-    with pytest.raises(InvalidInput, match="input 'b': is missing"):
+    with pytest.raises(InvalidInput, match="input 'b' is missing"):
         Checks([Column("a", Kind.integer), Column("b", Kind.string)]).check({"a": [1]}, 1)
 
 

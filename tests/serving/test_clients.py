@@ -64,7 +64,7 @@ def test_triton_http_client_in_json_binary_and_compressed(server):
         "version": "2",
         "gzip": SAID,
         "deflate": SAID,
-        "refused": ["400", "inputs 'n', 'plan': are missing"],
+        "refused": ["400", "inputs 'n', 'plan' are missing"],
         "loaded": True,
         "unloaded": True,
     }

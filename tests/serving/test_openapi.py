@@ -213,3 +213,13 @@ def test_a_token_is_in_the_document_and_in_the_commands(document):
     closed = {**document, "security": [{"token": []}]}
     (command,) = docspage.curls(closed, "http://h", "/livez", "get", closed["paths"]["/livez"]["get"])
     assert command == 'curl http://h/livez -H "Authorization: Bearer $TRUELINE_TOKEN"'
+
+
+def test_where_only_loading_needs_a_token_only_its_commands_have_one(serve):
+    server = serve({1: rich(1)}, table(routes=(route(1),)), people={"ada": "tl_1"})
+    document = server.get("/openapi.json").json
+    OpenAPIV31SpecValidator(document).validate()
+    assert {path for path, methods in document["paths"].items() for one in methods.values() if "security" in one} == {
+        path for path in document["paths"] if path.endswith(("/load", "/unload"))
+    }
+    assert server.get("/docs").text.count("Bearer $TRUELINE_TOKEN") == 2

@@ -84,7 +84,7 @@ def inputs(**changes):
         (inputs(shape=[-1, 1]), "input 'x': expected shape [rows, 1], got [-1, 1]"),
         (inputs(shape=[0, 1], data=[]), "input 'x': has no rows; send at least one"),
         (inputs(shape=[1, 2]), "input 'x': expected shape [rows, 1], or one input of [rows, 2], got [1, 2]"),
-        ({"inputs": [X]}, "input 'n': is missing"),
+        ({"inputs": [X]}, "input 'n' is missing"),
         ({"inputs": [X, X]}, "input 'x': is given twice"),
         ({"inputs": [X, N | {"shape": [1], "data": [1]}]}, "input 'n': expected 2 rows, got 1"),
         ({"inputs": []}, "'inputs' is empty; send one tensor for each column of the model"),

@@ -88,16 +88,20 @@ def test_event_time_is_taken_from_the_request_only_under_replay(serve):
         ({"instances": [ROW, {"x": 1.0, "n": True}]}, "input 'n': expected integer, got boolean at row 1"),
         ({"x": None, "n": 1}, "input 'x': expected float64, got null at row 0"),
         ({"x": [1.0], "n": 1}, "input 'x': expected float64, got list at row 0"),
-        ({"n": 1}, "input 'x': is missing"),
-        ({}, "inputs 'x', 'n': are missing"),
-        ({"instances": [ROW, {"x": 1.0}]}, "input 'n': is missing at row 1"),
-        ({"instances": [ROW, 3]}, "expected an object of columns at row 1"),
+        ({"n": 1}, "input 'x' is missing"),
+        ({}, "inputs 'x', 'n' are missing"),
+        ({"instances": [ROW, {"x": 1.0}]}, "input 'n' is missing at row 1"),
+        ({"instances": [ROW, 3]}, "expected an object of columns at row 1, got a single value"),
         ({"instances": []}, "'instances' has no rows; send at least one"),
         ({"instances": 3}, "'instances' must be a list of rows, each an object of columns"),
         ([1, 2], 'expected an object: one row, or {"instances": [row, …]}'),
         (b"", "the body is not valid JSON: it is empty"),
         (b'{"x": 1.0', "the body is not valid JSON: Input data was truncated"),
-        (b'{"x": NaN, "n": 1}', "the body is not valid JSON: JSON is malformed: invalid character (byte 6)"),
+        (
+            b'{"x": NaN, "n": 1}',
+            "the body is not valid JSON: invalid character (byte 6); JSON has neither NaN nor Infinity, send null for a "
+            "missing value",
+        ),
         (b'{"x": 1e400, "n": 1}', "the body is not valid JSON: Number out of range - at `$[...]`"),
         (
             b'{"x": "\xff"}',
@@ -166,7 +170,7 @@ def test_a_shadow_that_cannot_take_the_request_is_recorded_and_nobody_notices(se
     server = serve(models, table(routes=(route(1), route(2, Arm.shadow, 0))))
     assert server.post("/predict", ROW).status == 200
     (shadow,) = server.records(ShadowRecord)
-    assert (shadow.outcome, shadow.error) == ("failed", "it cannot take this request: input 'new': is missing")
+    assert (shadow.outcome, shadow.error) == ("failed", "it cannot take this request: input 'new' is missing")
 
 
 def test_shadow_scores_are_the_first_to_go_and_are_counted(serve):

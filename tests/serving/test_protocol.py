@@ -144,7 +144,7 @@ def test_unknown_paths_and_wrong_methods(serve, method, path, status):
 def test_another_content_type_is_415(serve, kind):
     for path in ("/predict", "/labels", "/v2/models/m/infer"):
         reply = serve(wanted=table()).post(path, BODY, {"Content-Type": kind})
-        assert (reply.status, reply.error) == (415, f"expected application/json, got {kind}")
+        assert (reply.status, reply.error) == (415, f"Content-Type: expected application/json, got {kind}")
         break
 
 

@@ -77,11 +77,11 @@ def test_a_prediction_keeps_the_key_and_says_what_it_is():
 
 def test_a_dead_letter_is_the_message_with_the_reason():
     message = replace(ROW, headers=(("ce_id", b"77"),))
-    letter = messages.dead_letter(message, "input 'x': is missing", 400, topic="dead", group="g")
+    letter = messages.dead_letter(message, "input 'x' is missing", 400, topic="dead", group="g")
     assert (letter.topic, letter.key, letter.value) == ("dead", b"LH400", b'{"x": 1}')
     assert dict(letter.headers) == {
         "ce_id": b"77",
-        "trueline.errors.message": b"input 'x': is missing",
+        "trueline.errors.message": b"input 'x' is missing",
         "trueline.errors.topic": b"in",
         "trueline.errors.partition": b"1",
         "trueline.errors.offset": b"7",

@@ -22,7 +22,7 @@ import click
 
 from trueline.cli.supervisor import ChildSpec
 from trueline.domain.project import Serve
-from trueline.errors import Conflict, Unavailable
+from trueline.errors import Conflict, InvalidInput, Unavailable
 from trueline.serving import ports
 from trueline.serving.limits import Limits
 from trueline.serving.scoreboard import overdue
@@ -116,6 +116,8 @@ def grpc_port(serve: Serve) -> Iterator[int | None]:
     if serve.grpc_port is None:
         yield None
         return
+    if serve.grpc_port == serve.port != 0:
+        raise InvalidInput(f"port {serve.port} is to be HTTP's and gRPC's; choose another --grpc-port")
     if find_spec("grpc") is None:
         raise Unavailable("gRPC is not installed here; pip install 'trueline[grpc]', or leave out the port for it")
     with ports.reserve(serve.host, serve.grpc_port, remedy="choose another --grpc-port") as kept:

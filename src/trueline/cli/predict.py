@@ -98,14 +98,17 @@ def predict(
         session.out.json(facts)
         return
     by = f"version {number}" if number is not None else str(model)
-    session.out.echo(
-        f"{tally.rows:,} rows scored by {by} in {seconds:.1f} s ({tally.rows / seconds:,.0f} a second): {output}"
-    )
+    scored = f"{tally.rows - tally.refused:,} of {tally.rows:,}" if tally.refused else f"{tally.rows:,}"
+    session.out.echo(f"{scored} rows scored by {by} in {seconds:.1f} s ({tally.rows / seconds:,.0f} a second): {output}")
     if tally.refused:
         fate = "left out" if bad_rows == "drop" else "without a prediction"
-        session.out.say(f"{tally.refused:,} rows were refused and are {fate}; the first: {tally.first_problem}")
+        session.out.say(f"refused and {fate}: {_rows(tally.refused)}; the first: {tally.first_problem}")
     for name, count in sorted(tally.doubtful.items()):
-        session.out.say(f"column '{name}': {count:,} rows hold values that were not seen in training")
+        session.out.say(f"column '{name}': values that were not seen in training in {_rows(count)}")
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def _model(

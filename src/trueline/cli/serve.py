@@ -15,7 +15,7 @@ from trueline.cli.supervisor import ANNOUNCEMENT, Supervisor
 from trueline.cli.up import url
 from trueline.domain.project import Project, Serve
 from trueline.domain.routes import Arm, Route, RouteTable
-from trueline.errors import InvalidInput, Unavailable
+from trueline.errors import InvalidInput
 from trueline.security import tokens
 from trueline.serving import ports
 from trueline.settings import StateFolder
@@ -69,7 +69,8 @@ def serve(
         kept = held.enter_context(ports.reserve(wanted.host, wanted.port))
         taken = int(kept.getsockname()[1])
         grpc_taken = held.enter_context(grpc_port(wanted))
-        if not ports.loopback(wanted.host):
+        alone = ports.loopback(wanted.host)
+        if not alone:
             tokens.ensure(state.token)
         storage = _storage(session, project) if model is None else None
         shared = storage is not None or (project is not None and project.engines.database is not None)
@@ -82,7 +83,7 @@ def serve(
             storage=storage,
             grpc_port=grpc_taken,
         )
-        teller = _Teller(session, state, url(wanted.host, taken), number, grpc_taken)
+        teller = _Teller(session, state, url(wanted.host, taken), number, grpc_taken, alone)
         Supervisor([*server.processes(), server.shipper(late=True)], teller).run()
         session.out.say("stopped")
 
@@ -96,6 +97,7 @@ class _Teller:
     url: str
     processes: int
     grpc_port: int | None
+    alone: bool  # only this machine can ask
 
     def line(self, child: str, text: str) -> None:
         if not text.startswith(ANNOUNCEMENT):
@@ -117,6 +119,8 @@ class _Teller:
         out.say(f"predictions  {self.url}/predict" + (f"  ({self.processes} processes)" if self.processes > 1 else ""))
         if self.grpc_port is not None:
             out.say(f"gRPC         port {self.grpc_port}")
+        if not self.alone:
+            out.say(f"token        in {self.state.token}; callers send it as 'Authorization: Bearer …'")
         out.say(f"journal      {self.state.journals}")
         out.say("Ctrl-C stops it")
 
@@ -175,6 +179,8 @@ def _one_model(base: StateFolder, model: str, name: str | None) -> StateFolder:
 def _folder(base: StateFolder, model: str) -> Path:
     run = _RUN.fullmatch(model)
     folder = base.run(run["run"]) / "model" if run is not None else Path(model).absolute()
-    if not folder.is_dir():
-        raise Unavailable(f"there is no model folder {folder}; name one that `trueline run` has made, or runs:/RUN")
-    return folder
+    if folder.is_dir():
+        return folder
+    if run is None and re.match(r"[a-z0-9]{2,}:/", model):
+        raise InvalidInput(f"--model {model} is not known here; name a folder, or runs:/RUN of this project")
+    raise InvalidInput(f"there is no model folder {folder}; name one that `trueline run` has made, or runs:/RUN")

@@ -172,7 +172,10 @@ class Writer:
         """
         self._mend()
         encode = records.encoder.encode
-        frames = [frame(encode(record)) for record in batch]
+        try:
+            frames = [frame(encode(record)) for record in batch]
+        except (TypeError, ValueError, OverflowError) as problem:  # checks let it pass: those who wait are answered
+            raise NotRecorded(f"a record for {self.folder} holds what msgpack cannot ({problem})", kept=0) from problem
         data = b"".join(frames)
         if self._offset and self._offset + len(data) > self.segment_bytes:
             with suppress(Unavailable):  # no room for another file: this one may have some

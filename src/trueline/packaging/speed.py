@@ -1,7 +1,7 @@
 """What a model costs for a row: alone, as a lone request brings it, and as one of the 32 of a full batch.
 
-Counted in the processor's time, not the wall's: it is what a core can serve, and it hardly changes when a training runs beside
-others on a busy machine.
+Counted in this thread's time on the processor, not the wall's: it is what a core can serve, and it hardly changes on a busy
+machine, nor by threads of OpenMP that still spin after somebody else's call. `choice` holds libraries to one thread meanwhile.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def _listed(values: Any) -> list[Any]:
 def _best(predict: Predict, columns: dict[str, list[Any]]) -> float:
     best, spent, calls = float("inf"), 0.0, 1
     for _ in range(REPEATS):
-        before = time.process_time()
+        before = time.thread_time()
         for _ in range(calls):
             predict(columns)
-        took = time.process_time() - before
+        took = time.thread_time() - before
         best, spent = min(best, took / calls), spent + took
         if spent > ENOUGH:
             break

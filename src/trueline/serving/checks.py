@@ -7,18 +7,19 @@ contract's own rule, which finds the words. A property test holds the two togeth
 
 from __future__ import annotations
 
+import math
 from collections.abc import KeysView, Mapping, Sequence
 from typing import Any
 
-from trueline.domain.contracts import FLOAT32_MAX, INT64_MAX, Column, Kind, compile_column, compile_doubts
+from trueline.domain.contracts import INT64_MAX, Column, Kind, compile_column, compile_doubts
 from trueline.errors import InvalidInput
 
-_FLOAT64_MAX = 1.7976931348623157e308
-_BOUND = {Kind.integer: INT64_MAX, Kind.float32: FLOAT32_MAX, Kind.float64: _FLOAT64_MAX}
+_WHOLE_MAX = math.nextafter(2.0**63, 0)  # what is larger may be an integer that msgpack cannot hold
+_BOUND = {Kind.integer: INT64_MAX, Kind.float32: _WHOLE_MAX, Kind.float64: _WHOLE_MAX}
 MOST_NAMED = 10
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
-Columns = Mapping[str, Sequence[Any]]
+Columns = Mapping[str, list[Any]]
 
 
 class Checks:
@@ -37,7 +38,10 @@ class Checks:
         self._others = [column.name for column in inputs if column.kind in (Kind.boolean, Kind.datetime)]
 
     def check(self, columns: Columns, rows: int) -> list[str]:
-        """Raise InvalidInput naming input and row, or return the columns that hold something not seen in training."""
+        """Raise InvalidInput naming input and row, or return the columns that hold something not seen in training.
+
+        An integer of more than 64 bits in a column of floats becomes a float, in place: JavaScript writes 1e20 so.
+        """
         try:
             unsure = [*self._others, *self._unsure_numbers(columns), *self._unsure_texts(columns)]
             doubtful = [name for name in unsure if self._doubtful(name, columns[name])]
@@ -68,7 +72,7 @@ class Checks:
                     break
         return unsure
 
-    def _doubtful(self, name: str, values: Sequence[Any]) -> bool:
+    def _doubtful(self, name: str, values: list[Any]) -> bool:
         """The contract's own words on a column."""
         refuse, doubt = self._rules[name]
         doubted = False
@@ -77,6 +81,8 @@ class Checks:
             if problem is not None:
                 raise InvalidInput(f"input '{name}': {problem} at row {row}")
             doubted = doubted or doubt(value) is not None
+            if type(value) is int and not -INT64_MAX - 1 <= value <= INT64_MAX:
+                values[row] = float(value)
         return doubted
 
 
@@ -91,11 +97,11 @@ def missing(names: Sequence[str], where: str = "") -> str:
     """A sentence that names them all, or the first ten.
 
     >>> missing(["age"]), missing(["age", "plan"], " at row 3")
-    ("input 'age': is missing", "inputs 'age', 'plan': are missing at row 3")
+    ("input 'age' is missing", "inputs 'age', 'plan' are missing at row 3")
     """
     shown = ", ".join(f"'{name}'" for name in names[:MOST_NAMED])
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"input {shown}: is missing{where}" if len(names) == 1 else f"inputs {shown}{more}: are missing{where}"
+    return f"input {shown} is missing{where}" if len(names) == 1 else f"inputs {shown}{more} are missing{where}"
 
 
 def _check_extras(columns: Columns, names: KeysView[str], allowed: frozenset[str] | None) -> None:

@@ -95,12 +95,17 @@ class Child:
             done(Scored("timed_out", None, "its process is still busy with a batch that is overdue", 0))
             return
         self._number += 1
+        tuples = batch.tuples if life.tuples else None
+        try:
+            data = frame(Work(self._number, batch.rows, None if tuples is not None else batch.columns, tuples))
+        except (TypeError, ValueError, OverflowError) as problem:
+            done(Scored("failed", None, f"it cannot be sent this: {problem}", 0, separable=True))
+            return
         loop = asyncio.get_running_loop()
         allowed = self._limits.batch_seconds
         self._out = _Out(self._number, batch.rows, done, loop.time() + allowed)
         self._deadline = loop.call_later(max(0.0, allowed - batch.waited_ns / 1e9), self._late)
-        tuples = batch.tuples if life.tuples else None
-        life.send(frame(Work(self._number, batch.rows, None if tuples is not None else batch.columns, tuples)))
+        life.send(data)
 
     async def close(self) -> None:
         if self._look is not None:

@@ -55,7 +55,7 @@ def curls(document: Mapping[str, Any], origin: str, path: str, method: str, oper
     for parameter in operation.get("parameters", ()):
         path = path.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
     command = f"curl {shlex.quote(origin + path)}"
-    if "security" in document:
+    if "security" in document or "security" in operation:
         command += ' -H "Authorization: Bearer $TRUELINE_TOKEN"'
     if method == "get":
         return [command]

@@ -338,7 +338,9 @@ class Endpoints:
         model = self._plane.versions.standing.table.model
         champion = self.find(model, None)
         if self._described is None or self._described[0] is not champion:
-            document = openapi.document(model, champion, token=self._authorization is not None)
+            document = openapi.document(
+                model, champion, token=self._authorization is not None, guarded=self.repository.guarded
+            )
             self._described = champion, document
         return self._described[1]
 
@@ -383,7 +385,7 @@ class Endpoints:
         if kind == b"application/json":
             return
         if kind.partition(b";")[0].strip().lower() not in _JSON_TYPES:
-            raise UnsupportedMedia(f"expected application/json, got {kind.decode('latin-1')[:100]}")
+            raise UnsupportedMedia(f"Content-Type: expected application/json, got {kind.decode('latin-1')[:100]}")
 
     def _unpack(self, request: Request) -> None:
         encoding = request.headers.get(b"content-encoding")

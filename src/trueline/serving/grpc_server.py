@@ -135,9 +135,10 @@ class _Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio has no t
                 answered.set_result(answer)
 
         try:
-            self._plane.check_room()
             message = tensors.parse("ModelInferRequest", data)
             version = version_number(message.model_version) if message.model_version else None
+            if version is None:
+                self._plane.check_room()
             found = endpoints.find(message.model_name, version)
             call, form = tensors.decode(message, found.runner.signature, found.plain)
             call.model, call.version = message.model_name, version

@@ -21,13 +21,14 @@ _OVERHEAD = 400  # of one entry, besides key and answer
 
 @dataclass(frozen=True, slots=True)
 class Kept:
+    key: bytes
     asked: int  # the hash of the body: of this process only, as the memory is
     body: bytes
     request_id: bytes
 
     @property
     def size(self) -> int:
-        return len(self.body) + _OVERHEAD
+        return len(self.key) + len(self.body) + _OVERHEAD
 
 
 class Answered:
@@ -50,14 +51,14 @@ class Answered:
         def formed(answer: Answer) -> bytes:
             data = form(answer)
             if answer.recorded:
-                self._keep(key, Kept(asked, data, answer.request_id.encode()))
+                self._keep(Kept(key, asked, data, answer.request_id.encode()))
             return data
 
         return formed
 
-    def _keep(self, key: bytes, kept: Kept) -> None:
-        self._drop(key)
-        self._kept[key] = kept
+    def _keep(self, kept: Kept) -> None:
+        self._drop(kept.key)
+        self._kept[kept.key] = kept
         self._bytes += kept.size
         while len(self._kept) > self._most or self._bytes > self._most_bytes:
             self._drop(next(iter(self._kept)))

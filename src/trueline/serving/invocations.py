@@ -15,6 +15,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from math import isinf
 from typing import Any
 
 from trueline.domain.contracts import FLOATS, Column, Kind
@@ -67,14 +68,25 @@ def _json(body: bytes) -> Any:
     """JSON, also as MLflow's client writes a frame: with NaN and Infinity, which are null here."""
     try:
         return decode_json(body)
-    except InvalidInput:
+    except InvalidInput as refused:
         if b"NaN" not in body and b"Infinity" not in body:
             raise
         try:
-            return json.loads(body, parse_constant=lambda _: None)
-        except (ValueError, RecursionError):
-            pass
-        raise
+            found = json.loads(body, parse_constant=lambda _: None, parse_float=_finite)
+            if b"\\ud" in body.lower():  # half of a surrogate pair is no text
+                json.dumps(found, ensure_ascii=False).encode()
+        except (json.JSONDecodeError, RecursionError):
+            raise refused from None
+        except ValueError as problem:
+            raise InvalidInput(f"the body is not valid JSON: {problem}") from None
+        return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if isinf(number):
+        raise ValueError(f"{text[:40]} is out of range")
+    return number
 
 
 def _media(content_type: bytes) -> str:
@@ -82,10 +94,10 @@ def _media(content_type: bytes) -> str:
     parts = [part.strip() for part in content_type.decode("latin-1").lower().split(";")]
     kind = parts[0] or JSON_TYPE
     if kind not in (JSON_TYPE, CSV_TYPE):
-        raise UnsupportedMedia(f"expected {JSON_TYPE} or {CSV_TYPE}, got {kind[:100]}")
+        raise UnsupportedMedia(f"Content-Type: expected {JSON_TYPE} or {CSV_TYPE}, got {kind[:100]}")
     for part in filter(None, parts[1:]):
         if part.replace('"', "") not in ("charset=utf-8", "charset=utf8", "header=present"):
-            raise UnsupportedMedia(f"expected {kind} in UTF-8 without further parameters, got {part[:100]}")
+            raise UnsupportedMedia(f"Content-Type: expected {kind} in UTF-8 without further parameters, got {part[:100]}")
     return kind
 
 

@@ -50,18 +50,25 @@ class Life(asyncio.Protocol):
     async def begin(cls, command: Command, patience: float, owner: Owner) -> Life:
         """Start a process and wait until its model is loaded; PackagingFailed when it cannot be."""
         life = cls(owner)
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as problem:  # no descriptors are left
+            raise _not_started(problem) from problem
         with theirs:
             descriptor = theirs.fileno()
             # In this thread and at once: the child dies with the thread that started it (child.py), and a worker
             # thread of a pool may end earlier than the server. Starting takes about a millisecond.
-            life._process = subprocess.Popen(  # noqa: ASYNC220
-                command(descriptor),
-                pass_fds=(descriptor,),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                process_group=0,
-            )
+            try:
+                life._process = subprocess.Popen(  # noqa: ASYNC220
+                    command(descriptor),
+                    pass_fds=(descriptor,),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    process_group=0,
+                )
+            except OSError as problem:
+                ours.close()
+                raise _not_started(problem) from problem
         try:
             await asyncio.get_running_loop().create_unix_connection(lambda: life, sock=ours)
             life._watch()
@@ -69,8 +76,10 @@ class Life(asyncio.Protocol):
         except TimeoutError:
             await life.end()
             raise PackagingFailed(f"its process did not load the model within {patience:g} s") from None
-        except BaseException:
+        except BaseException as problem:
             await life.end()
+            if isinstance(problem, OSError):
+                raise _not_started(problem) from problem
             raise
         if life._gone:
             await life.end()
@@ -155,6 +164,10 @@ class Life(asyncio.Protocol):
             self._opened.set_exception(PackagingFailed(f"{told} before the model was loaded"))
         else:
             self._owner.lost(self, why)
+
+
+def _not_started(problem: OSError) -> PackagingFailed:
+    return PackagingFailed(f"its process could not be started: {problem.strerror or problem}")
 
 
 def how_it_ended(code: int) -> str:

@@ -49,8 +49,11 @@ class _Model:
         return quote(self.name, safe="")
 
 
-def document(name: str, loaded: Loaded, *, token: bool) -> dict[str, Any]:
-    """The description of a server whose champion is this version; `token`: whether requests need one."""
+def document(name: str, loaded: Loaded, *, token: bool, guarded: bool = False) -> dict[str, Any]:
+    """The description of a server whose champion is this version.
+
+    `token`: whether requests need one; `guarded`: whether at least loading and unloading do.
+    """
     signature = loaded.runner.signature
     model = _Model(name, loaded.version, signature, example_row(signature, Path(loaded.path)))
     what = "probability of the positive class" if signature.task == CLASSIFICATION else "value"
@@ -69,9 +72,14 @@ def document(name: str, loaded: Loaded, *, token: bool) -> dict[str, Any]:
         "paths": {**_plain(model), **_open_inference(model), **_older(model), **_models(model), **_health()},
         "components": {"schemas": _schemas(model)},
     }
-    if token:
+    if token or guarded:
         described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    if token:
         described["security"] = [{"token": []}]
+    elif guarded:
+        for path, methods in described["paths"].items():
+            if path.endswith(("/load", "/unload")):
+                methods["post"]["security"] = [{"token": []}]
     return described
 
 
@@ -208,7 +216,7 @@ def _plain(model: _Model) -> Schema:
     one_label = {"labels": [{"prediction_id": "r0-5f1-1-0", "value": 1.0}]}
     return {
         "/predict": {"post": _post(PLAIN, "Predict rows", _json(rows, {"instances": [dict(model.row)]}), predicted)},
-        "/labels": {"post": _post(PLAIN, "Tell the truth about predictions", _json(many, one_label), accepted)},
+        "/labels": {"post": _post(PLAIN, "Send labels: what turned out to be true", _json(many, one_label), accepted)},
     }
 
 

@@ -10,6 +10,7 @@ together: what is plain here has no violation there.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ from msgspec.structs import astuple
 from trueline.domain.contracts import FLOAT32_MAX, INT64_MAX, Column, Kind
 
 _FLOAT64_MAX = 1.7976931348623157e308
+_UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')  # what a field of msgspec cannot have in its name
 _MOST_CATEGORIES = 10_000  # a Literal of more takes long to make
 
 Row = msgspec.Struct
@@ -95,6 +97,7 @@ def _special(column: Column) -> bool:
     return (
         column.kind is Kind.datetime
         or column.name == "instances"
+        or _UNNAMEABLE.search(column.name) is not None
         or (column.categories is not None and not 0 < len(column.categories) <= _MOST_CATEGORIES)
     )
 

@@ -19,6 +19,7 @@ from trueline.serving.plain import Plain
 from trueline.serving.responses import encode as to_json
 
 _decode = msgspec.json.Decoder().decode
+_A_KIND = {list: "a list; /invocations takes rows without names", type(None): "null"}
 
 
 def decode_json(body: bytes) -> Any:
@@ -28,7 +29,9 @@ def decode_json(body: bytes) -> Any:
     except RecursionError:
         raise InvalidInput("the body is nested too deeply; a row is one object of plain values") from None
     except (msgspec.DecodeError, ValueError) as problem:
-        what = "it is empty" if not body.strip() else str(problem)
+        what = "it is empty" if not body.strip() else str(problem).removeprefix("JSON is malformed: ")
+        if b"NaN" in body or b"Infinity" in body:
+            what += "; JSON has neither NaN nor Infinity, send null for a missing value"
         raise InvalidInput(f"the body is not valid JSON: {what}") from None
 
 
@@ -80,7 +83,7 @@ def _uneven(rows: list[Any]) -> str:
     """What is wrong with rows that are not all objects of the same columns."""
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
-            return f"expected an object of columns at row {number}"
+            return f"expected an object of columns at row {number}, got {_A_KIND.get(type(row), 'a single value')}"
     known = {name: None for row in rows for name in row}
     number = next(number for number, row in enumerate(rows) if known.keys() - row.keys())
     return missing([name for name in known if name not in rows[number]], f" at row {number}")

@@ -267,7 +267,10 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._clogged = False
         limits = self._limits
-        self._due_in(math.inf if self._queue else limits.body_seconds if self._receiving else limits.idle_seconds)
+        if self._refused and not self._queue:
+            self._due_in(limits.linger_seconds)
+        else:
+            self._due_in(math.inf if self._queue else limits.body_seconds if self._receiving else limits.idle_seconds)
         if self._later:
             asyncio.get_running_loop().call_soon(self._catch_up)
         self._resume()
@@ -292,7 +295,8 @@ class Connection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.lower()] = value
+        if self._in_head:  # trailers say nothing: who looks at headers on the way here has not seen them
+            self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -416,7 +420,7 @@ class Connection(asyncio.Protocol):
             return
         if self._transport.can_write_eof():
             self._transport.write_eof()
-            self.deadline = self.server.now + self._limits.linger_seconds
+            self._due_in(self._limits.linger_seconds)
             self._paused = False
             self._resume_reading()  # his end of stream must be seen
         else:

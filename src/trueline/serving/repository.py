@@ -56,16 +56,24 @@ class Repository:
 
     # -- who may
 
+    @property
+    def guarded(self) -> bool:
+        """Whether loading and unloading need a token here."""
+        return tokens.read(self._state.token) is not None or self._state.people.exists()
+
     def who(self, authorization: str | None, *, open_house: bool = True) -> str:
         """Who stands behind an Authorization header; raises for somebody who may not load or unload.
 
         `open_house`: where no token is configured, whoever is on this machine may.
         """
         owner = tokens.read(self._state.token)
-        if open_house and owner is None and not self._state.people.exists():
+        if open_house and not self.guarded:
             return NOBODY
         if authorization is None or not authorization.startswith("Bearer "):
-            raise NotAuthenticated("loading and unloading need a token: send 'Authorization: Bearer …' with the token")
+            raise NotAuthenticated(
+                "loading and unloading need a token: send 'Authorization: Bearer …' with the one in the state folder's "
+                "token file, or a token of your own that may release"
+            )
         shown = authorization.removeprefix("Bearer ")
         if owner is not None and hmac.compare_digest(owner.encode(), shown.encode(errors="replace")):
             return NOBODY

@@ -9,11 +9,12 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from trueline.domain.routes import Route
+from trueline import catalogue
 from trueline.errors import NotAllowed, NotRecorded, TruelineError, Unavailable
 from trueline.journal.records import CrashRecord
 from trueline.journal.segments import Writer
@@ -249,13 +250,13 @@ class Server:
         except NotRecorded as problem:
             log.warning("%s", problem)
         log.warning("%s", found.sentence)
-        route = next((one for one in _routes(self.config.state) if one.version == dead.version), None)
-        if found.to_blame and route is not None:
-            self._contained.add(route.digest, found.sentence)
+        digest = _digest(self.config.state, dead.version)
+        if found.to_blame and digest is not None:
+            self._contained.add(digest, found.sentence)
             log.warning(
                 "version %d gets a process of its own from now on; delete %s to have it in the server again",
                 dead.version,
-                self._contained.path(route.digest),
+                self._contained.path(digest),
             )
 
 
@@ -271,9 +272,15 @@ def _grpc(host: str, port: int, *, shared: bool) -> type[Listener]:
     return Listener
 
 
-def _routes(state: StateFolder) -> tuple[Route, ...]:
+def _digest(state: StateFolder, version: int) -> str | None:
+    """Of a version in the route table, or loaded by request: those are what a start loads again."""
     table = tables.kept(state.routes)
-    return () if table is None else table.routes
+    routed = {} if table is None else {route.version: route.digest for route in table.routes}
+    with suppress(Unavailable):
+        return routed.get(version) or next(
+            (one.digest for one in catalogue.read(state.asked / f"{version}.json")), None
+        )
+    return None
 
 
 async def _until(holds: Callable[[], bool]) -> None:

@@ -152,7 +152,7 @@ class Versions:
         self._loaded[route.version] = loaded
         self._asked.add(route.version)
         if before is not loaded:
-            await before.runner.close()
+            await _end(before)
 
     async def unload(self, version: int) -> None:
         """Let go of a version that no table names, once it has answered what it was asked."""
@@ -164,9 +164,7 @@ class Versions:
             )
         del self._loaded[version]
         self._asked.discard(version)
-        while not loaded.lane.idle:  # noqa: ASYNC110  rare, and an event would cost each request something
-            await asyncio.sleep(0.005)
-        await loaded.runner.close()
+        await _end(loaded)
 
     def _stands(self, table: RouteTable, over_hold: int | None) -> bool:
         """Whether the table is in force already; Conflict when it may not be put in force."""
@@ -264,12 +262,14 @@ class Versions:
         """Unload what was replaced (the same number with other content), and what left the table longest ago."""
         needed = self.needed | self._asked
         retired = [one for one in self._loaded.values() if one.version not in needed]
-        too_many = retired[: max(0, len(retired) - self._limits.warm_versions)]
-        for loaded in [one for one in too_many if one.lane.idle]:
-            del self._loaded[loaded.version]
-            await loaded.runner.close()
+        for loaded in retired[: max(0, len(retired) - self._limits.warm_versions)]:
+            version = loaded.version
+            wanted = version in self.needed | self._asked  # again, for one before it took a while to close
+            if not wanted and loaded.lane.idle and self._loaded.get(version) is loaded:
+                del self._loaded[version]
+                await loaded.runner.close()
         for loaded in replaced:
-            await loaded.runner.close()
+            await _end(loaded)
 
 
 def loader(
@@ -363,6 +363,13 @@ async def restore(versions: Versions, path: Path) -> None:
 
 def _numbers(versions: Iterable[int]) -> str:
     return ", ".join(str(version) for version in sorted(versions))
+
+
+async def _end(loaded: Loaded) -> None:
+    """Unload it once it has answered what it was asked."""
+    while not loaded.lane.idle:  # noqa: ASYNC110  rare, and an event would cost each request something
+        await asyncio.sleep(0.005)
+    await loaded.runner.close()
 
 
 async def _warm_up(runner: Runner) -> Scored:

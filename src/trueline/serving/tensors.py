@@ -11,13 +11,13 @@ from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, prod
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from trueline.domain.contracts import Kind
+from trueline.domain.contracts import INT64_MAX, Kind
 from trueline.errors import InvalidInput, NotSupported
 from trueline.packaging.signature import Signature
 from trueline.serving import binary
@@ -88,7 +88,7 @@ _ALLOWED = {
 
 class Input(msgspec.Struct):
     name: str
-    shape: list[int]
+    shape: list[Annotated[int, msgspec.Meta(le=INT64_MAX)]]
     datatype: str
     data: list[Any] | None = None
     parameters: dict[str, Any] | None = None
