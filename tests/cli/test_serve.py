@@ -6,7 +6,7 @@ import pytest
 
 from trueline import routefile
 from trueline.cli.serve import _one_model
-from trueline.errors import InvalidInput, Unavailable
+from trueline.errors import InvalidInput, PackagingFailed
 from trueline.packaging import manifest
 from trueline.settings import StateFolder
 
@@ -16,12 +16,12 @@ def base(tmp_path):
     return StateFolder(tmp_path / ".trueline")
 
 
-def packaged(folder, project="fares", weights="1"):
+def packaged(folder, project="fares", weights="1", kind="onnx"):
     """As much of a packaged model as the command looks at."""
     folder.mkdir(parents=True, exist_ok=True)
     page = {
         "format": manifest.FORMAT,
-        "kind": "onnx",
+        "kind": kind,
         "layout": "matrix",
         "precision": "float32",
         "signature": {"inputs": [], "output": "y", "task": "regression"},
@@ -80,10 +80,22 @@ def test_a_model_that_is_not_there_is_one_sentence(base):
         _one_model(base, "models:/tips/3", None)
 
 
+def test_a_pickle_from_elsewhere_is_run_only_where_somebody_says_so(base, tmp_path):
+    folder = packaged(tmp_path / "found", kind="python")
+    with pytest.raises(PackagingFailed, match=r"found holds a pickled Python object, .+ add --allow-pickle"):
+        _one_model(base, str(folder), None)
+    assert served(_one_model(base, str(folder), None, allow_pickle=True)) == ("fares", 1, 1)
+    packaged(base.run("run-7") / "model", project="own", kind="python")
+    assert served(_one_model(base, "runs:/run-7", None)) == ("own", 1, 1)
+
+
 def test_one_port_is_not_for_two_protocols(trueline, base, tmp_path):
     packaged(tmp_path / "tips")
     said = trueline("serve", "-m", tmp_path / "tips", "--port", 17999, "--grpc-port", 17999, "--state", base.root)
-    assert (said.code, said.err) == (2, "trueline: port 17999 is to be HTTP's and gRPC's; choose another --grpc-port\n")
+    assert (said.code, said.err) == (
+        2,
+        "trueline: port 17999 cannot be HTTP's and gRPC's at once; choose another --grpc-port\n",
+    )
 
 
 def test_a_folder_that_is_no_model_is_one_sentence(trueline, tmp_path):

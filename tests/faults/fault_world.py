@@ -169,6 +169,7 @@ class Snapshot:
     time: datetime
     servers: tuple[tuple[str, RouteTable | None, bool], ...]
     routes: str | None
+    catalogue: str | None
     told: tuple[tuple[str, int], ...]
     aliases: tuple[tuple[str, int | None], ...]
     losses: tuple[float, ...]
@@ -176,7 +177,16 @@ class Snapshot:
 
     @property
     def key(self) -> object:
-        return (self.image, self.time, self.servers, self.routes, self.aliases, self.losses, self.journal)
+        return (
+            self.image,
+            self.time,
+            self.servers,
+            self.routes,
+            self.catalogue,
+            self.aliases,
+            self.losses,
+            self.journal,
+        )
 
 
 class World:
@@ -229,7 +239,7 @@ class World:
             self.raw.serialize(),
             self.time,
             tuple((name, one.table, one.up) for name, one in self.servers.items()),
-            self.folder.routes.read_text() if self.folder.routes.exists() else None,
+            *(path.read_text() if path.exists() else None for path in (self.folder.routes, self.folder.catalogue)),
             tuple(sorted(self.tracker.told.items())),
             tuple(sorted(self.tracker.aliases.items())),
             self.losses,
@@ -242,10 +252,11 @@ class World:
         self.raw.deserialize(kept.image)
         self.time = kept.time
         self.servers = {name: Server(table, up) for name, table, up in kept.servers}
-        if kept.routes is None:
-            self.folder.routes.unlink(missing_ok=True)
-        else:
-            self.folder.routes.write_text(kept.routes)
+        for path, text in ((self.folder.routes, kept.routes), (self.folder.catalogue, kept.catalogue)):
+            if text is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.write_text(text)
         self.tracker.told, self.tracker.aliases = dict(kept.told), dict(kept.aliases)
         self.losses = kept.losses
         self.use_journal(kept.journal)

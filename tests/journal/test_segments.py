@@ -9,11 +9,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trueline.errors import Conflict, InvalidData, Unavailable
+from trueline.errors import Conflict, InvalidData, NotRecorded, Unavailable
 from trueline.journal import records, segments
 from trueline.journal.records import CrashRecord, LabelRecord, PredictionRecord, Record, ShadowRecord
 from trueline.journal.segments import Cursor, Writer
@@ -277,3 +278,14 @@ def test_a_writer_killed_at_any_moment_loses_nothing_it_acknowledged(tmp_path_fa
         assert present[: acknowledged + 1] == list(range(acknowledged + 1))
         acknowledged = max(present)  # a batch may be in the journal and its acknowledgement lost
     assert segments.seal(folder) >= 1
+
+
+@pytest.mark.parametrize("value", [2**70, "\ud800", object()])
+def test_a_record_that_cannot_be_encoded_is_not_recorded_and_the_next_one_is(tmp_path, value):
+    good = LabelRecord("l", "p", 1.0, 1, 1, "s", None)
+    with Writer(tmp_path) as writer:
+        with pytest.raises(NotRecorded) as caught:
+            writer.append([good, msgspec.structs.replace(good, revision=value)])
+        assert caught.value.kept == 0
+        writer.append([good])
+    assert [record for record, _ in segments.read(tmp_path)] == [good]

@@ -68,3 +68,11 @@ def test_what_the_model_does_not_read_must_still_be_plain(value, said):
     assert checks.check({"a": [1], "flight": ["UA 12"], "gate": [None]}, 1) == []
     with pytest.raises(InvalidInput, match=f"input 'extra': expected .*{said.split()[-1]}"):
         checks.check({"a": [1], "extra": [value]}, 1)
+
+
+@pytest.mark.parametrize("kind", [Kind.float32, Kind.float64])
+def test_an_integer_too_long_for_the_journal_becomes_the_float_it_stands_for(kind):
+    values = [10**20, -(2**63) - 1, 2**63 - 1, 7, -(2**63)]
+    assert Checks([Column("c", kind)]).check({"c": values}, 5) == []
+    assert [type(value) for value in values] == [float, float, int, int, int]
+    assert values[:2] == [1e20, -(2.0**63)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -13,7 +15,8 @@ from serving_world import Fake, eventually, route, table
 
 from trueline.domain.routes import Arm
 from trueline.journal.records import PredictionRecord, ShadowRecord
-from trueline.serving import children
+from trueline.serving import children, life
+from trueline.serving.checks import Checks
 from trueline.serving.pipe import Inbox, Ready, Refused, Values, frame
 
 BESIDE = (route(1, weight=0.0), route(2, Arm.canary, 1.0))
@@ -154,3 +157,36 @@ def test_messages_are_taken_apart_however_the_pipe_cuts_them():
 def test_the_command_of_a_child_names_model_and_digest(tmp_path):
     command = children.command(tmp_path, "sha256:1")(7)
     assert command == (sys.executable, "-m", "trueline.serving.child", "7", str(tmp_path), "sha256:1")
+
+
+def test_what_cannot_be_sent_to_a_child_fails_alone_and_the_lane_goes_on(serve, monkeypatch):
+    server = serve({1: "child"}, table())
+    monkeypatch.setattr(Checks, "check", lambda *_: [])
+    reply = server.post("/predict", {"x": 2**70, "n": 1, "more": 1})
+    assert reply.status == 500
+    assert "it cannot be sent this" in reply.error
+    assert server.post("/predict", row(1)).status == 200
+    assert server.metric("trueline_inference_in_progress") == 0
+
+
+def test_a_child_that_the_machine_cannot_start_is_tried_again_too(beside, monkeypatch):
+    monkeypatch.setattr(children, "FIRST_PAUSE", 0.01)
+    start, refused = subprocess.Popen, []
+
+    def full(*arguments, **options):
+        if len(refused) < 3:
+            refused.append(1)
+            raise OSError(errno.EMFILE, "Too many open files")
+        return start(*arguments, **options)
+
+    monkeypatch.setattr(life.subprocess, "Popen", full)
+    assert beside.post("/predict", row(666)).json["version"] == 1
+    eventually(lambda: answered_by_the_child(beside))
+    assert len(refused) == 3
+
+
+def test_a_child_whose_interpreter_is_gone_is_refused_with_a_sentence(serve, monkeypatch):
+    server = serve({1: Fake(1), 2: "child"}, table())
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    answer = server.put(table(epoch=2, routes=BESIDE))
+    assert answer["error"] == "its process could not be started: No such file or directory"

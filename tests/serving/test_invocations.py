@@ -246,3 +246,25 @@ def test_any_body_is_a_call_or_one_sentence(given_body, kind):
         assert call.rows >= 1
     else:
         assert refused.status in (400, 415)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (rb'{"inputs": {"x": [1.0], "n": [NaN], "s": ["\ud800"]}}', "surrogates not allowed"),
+        (rb'{"inputs": {"x": [1.0], "n": [NaN], "\uD800": ["a"]}}', "surrogates not allowed"),
+        (rb'{"inputs": {"x": [1.0], "n": [NaN], "s": [1e400]}}', "1e400 is out of range"),
+    ],
+)
+def test_beside_a_nan_nothing_passes_that_would_not_pass_without_it(serve, body, why):
+    server = serve(wanted=table())
+    reply = server.post("/invocations", body)
+    assert reply.status == 400
+    assert why in reply.json["message"]
+    assert server.records() == []
+
+
+@pytest.mark.parametrize("text", ["1_000", "１２"])
+def test_numbers_of_csv_are_those_of_csv_and_not_of_python(serve, text):
+    reply = serve(wanted=table()).post("/invocations", f"x,n\n{text},1\n".encode(), {"Content-Type": "text/csv"})
+    assert (reply.status, reply.json["message"]) == (400, "input 'x': expected float64, got string at row 0")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from serving_world import Fake, Running, route, table
 
-from trueline import routefile
+from trueline import catalogue, routefile
 from trueline.domain.routes import Arm, Route
 from trueline.journal.records import CrashRecord
 from trueline.serving import obituary
@@ -160,3 +160,11 @@ def test_who_is_to_blame_is_loaded_into_a_process_of_its_own_whatever_its_execut
     assert board.unfinished() is None
     board.close()
     assert Path(wanted.path).is_dir()
+
+
+def test_a_version_that_was_loaded_by_request_is_kept_apart_too(tmp_path, again):
+    state = StateFolder(tmp_path / "state").create()
+    state.asked.mkdir(exist_ok=True)
+    catalogue.write(state.asked / "7.json", [catalogue.Entry(7, "seven", "sha256:seven", "asked")])
+    again(ABORTED, leave=lambda page: page.loading(7))
+    assert "sha256:seven" in Contained(state.contained)

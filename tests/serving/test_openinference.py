@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 from serving_world import SIGNATURE, Fake, route, table
 
+from trueline.domain.contracts import Column, Kind
 from trueline.domain.routes import Arm
 from trueline.journal.records import PredictionRecord, ShadowRecord
+from trueline.packaging.signature import REGRESSION, Signature
 
 X = {"name": "x", "shape": [2, 1], "datatype": "FP64", "data": [1.5, 2.5]}
 N = {"name": "n", "shape": [2], "datatype": "INT64", "data": [1, None]}
@@ -123,3 +128,25 @@ def test_metadata_comes_from_the_signature(serve):
     assert server.get("/v2").json["name"] == "trueline"
     assert server.get("/v2/health/live").json == {"live": True}
     assert server.get("/v2/health/ready").json == {"ready": True}
+
+
+def test_a_shape_beyond_all_bounds_is_the_clients_mistake(serve):
+    shape = json.dumps([10**3000, 10**3000])  # whose product cannot even be written
+    body = b'{"inputs": [{"name": "x", "shape": %b, "datatype": "FP64", "data": [1]}]}' % shape.encode()
+    reply = serve(wanted=table()).post("/v2/models/m/infer", body)
+    assert (reply.status, "$.inputs[0].shape[0]" in reply.error) == (400, True)
+
+
+@pytest.mark.parametrize("shape", [[1, 2, 1], [2], [1, 2]])
+def test_a_row_of_all_columns_has_their_number_in_its_shape(serve, shape):
+    one = {"name": "row", "shape": shape, "datatype": "FP64", "data": [2.5, 1]}
+    assert serve(wanted=table()).post("/v2/models/m/infer", {"inputs": [one]}).json["outputs"][0]["data"] == [2.5]
+
+
+def test_as_many_values_as_columns_in_another_shape_are_not_a_row(serve):
+    inputs = tuple(Column(name, Kind.float64) for name in "abcd")
+    model = Fake(1, lambda columns: np.array(columns["a"], dtype=float), Signature(inputs, "y", REGRESSION))
+    matrix = {"name": "m", "shape": [2, 2], "datatype": "FP64", "data": [1, 2, 3, 4]}
+    reply = serve({1: model}, table()).post("/v2/models/m/infer", {"inputs": [matrix]})
+    assert reply.status == 400
+    assert "expected shape [rows, 1], or one input of [rows, 4], got [2, 2]" in reply.error

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from serving_world import Fake, table
 
 from trueline.domain.contracts import Column, Kind
+from trueline.packaging.signature import REGRESSION, Signature
 from trueline.serving import plain, predict
 from trueline.serving.checks import Checks
 
@@ -111,3 +114,11 @@ def test_columns_whose_rows_always_need_a_closer_look(column):
 
 def test_equal_columns_share_one_judge():
     assert plain.of(COLUMNS) is plain.of(tuple(COLUMNS))
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb"])
+def test_columns_whose_names_have_to_be_escaped_are_served_with_a_closer_look(serve, name):
+    column = Column(name, Kind.float64)
+    assert plain.of((column,)) is None
+    model = Fake(1, lambda columns: np.array(columns[name], dtype=float), Signature((column,), "y", REGRESSION))
+    assert serve({1: model}, table()).post("/predict", {name: 2.5}).json["predictions"] == [2.5]

@@ -12,9 +12,11 @@ from serving_world import SIGNATURE, Fake, route, table
 from trueline.domain.contracts import Column, Kind
 from trueline.domain.routes import Arm
 from trueline.journal.records import CrashRecord, PredictionRecord, ShadowRecord
+from trueline.serving.checks import Checks
 from trueline.serving.scoreboard import Scoreboard
 
 ROW = {"x": 2.5, "n": 3}
+NO_NAN = "JSON has neither NaN nor Infinity, send null for a missing value"
 CANARY = (route(1, weight=0.5), route(2, Arm.canary, 0.5))
 
 
@@ -99,8 +101,7 @@ def test_event_time_is_taken_from_the_request_only_under_replay(serve):
         (b'{"x": 1.0', "the body is not valid JSON: Input data was truncated"),
         (
             b'{"x": NaN, "n": 1}',
-            "the body is not valid JSON: invalid character (byte 6); JSON has neither NaN nor Infinity, send null for a "
-            "missing value",
+            f"the body is not valid JSON: invalid character (byte 6); {NO_NAN}",
         ),
         (b'{"x": 1e400, "n": 1}', "the body is not valid JSON: Number out of range - at `$[...]`"),
         (
@@ -309,3 +310,43 @@ def test_metrics_are_exposed_in_prometheus_form(serve):
     assert server.metric("trueline_journal_bytes_total") > 50
     for line in text.splitlines():
         assert line.startswith("#") or len(line.rsplit(" ", 1)) == 2
+
+
+LONG = 10**20  # as JavaScript writes 1e20
+
+
+@pytest.mark.parametrize("model", [Fake(1), "child"])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/predict", {"x": LONG, "n": 1, "more": 1}),
+        ("/v1/models/m:predict", {"instances": [[LONG, 1]]}),
+        ("/invocations", {"inputs": {"x": [LONG], "n": [1]}}),
+        (
+            "/v2/models/m/infer",
+            {
+                "inputs": [
+                    {"name": "x", "shape": [1], "datatype": "FP64", "data": [LONG]},
+                    {"name": "n", "shape": [1], "datatype": "INT64", "data": [1]},
+                    {"name": "more", "shape": [1], "datatype": "INT64", "data": [1]},
+                ]
+            },
+        ),
+    ],
+)
+def test_a_float_written_as_a_long_integer_is_answered_and_recorded(serve, model, path, body):
+    server = serve({1: model}, table())
+    assert server.post(path, body).status == 200
+    (record,) = server.records(PredictionRecord)
+    assert record.features["x"] == [1e20]
+    assert server.post("/predict", {"x": 1, "n": 1}).status == 200
+    assert server.metric("trueline_inference_in_progress") == 0
+
+
+def test_a_record_that_cannot_be_written_is_answered_as_unrecorded_and_the_lane_goes_on(serve, monkeypatch):
+    server = serve(wanted=table())
+    monkeypatch.setattr(Checks, "check", lambda *_: [])
+    reply = server.post("/predict", {"x": 2**70, "n": 1, "more": 1})
+    assert (reply.status, reply.json["prediction_ids"]) == (200, [None])
+    assert server.post("/predict", {"x": 1, "n": 1}).json["prediction_ids"] != [None]
+    assert server.metric("trueline_inference_in_progress") == 0

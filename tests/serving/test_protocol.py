@@ -75,6 +75,13 @@ def test_a_body_may_come_in_chunks_and_in_single_bytes(serve):
         assert ANSWER in until(connection, b"version")
 
 
+def test_trailers_are_no_headers(serve):
+    body = chunked(BODY)[: -len(b"\r\n")] + b"X-Request-Id: late\r\nContent-Type: text/plain\r\n\r\n"
+    received = serve(wanted=table()).raw(body + post())
+    assert statuses(received) == [200, 200]
+    assert b"late" not in received
+
+
 def test_expect_100_continue_is_invited_before_the_body_comes(serve):
     server = serve(wanted=table())
     request = post(BODY, b"Expect: 100-continue")
@@ -108,6 +115,8 @@ def test_an_offer_to_upgrade_is_ignored(serve):
     assert statuses(server.raw(b"GET /livez HTTP/1.1\r\n" + b"\r\n".join(offer) + b"\r\n\r\n")) == [200]
     assert statuses(server.raw(post(BODY, *offer) + post(BODY, *offer) + post())) == [200] * 3
     assert ANSWER in server.raw(post(BODY, *offer))
+    closing = server.raw(post(BODY, b"Connection: close, Upgrade", b"Upgrade: h2c") + post(), half_close=False)
+    assert statuses(closing) == [200]
     assert statuses(server.raw(b"CONNECT there:443 HTTP/1.1\r\n\r\n", half_close=False)) == [405]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import resource
 import socket
@@ -273,3 +274,24 @@ def test_the_bound_on_connections_leaves_descriptors_for_the_rest(monkeypatch):
 
     monkeypatch.setattr(resource, "setrlimit", forbidden)
     assert descriptors.connections(4096) == 1024 - descriptors.OURS
+
+
+def test_who_reads_his_last_answer_slowly_gets_it_whole(serve):
+    server = serve(wanted=table(), body_bytes=20_000_000, linger_seconds=0.0)
+    rows = 200_000  # their answer is larger than what the kernel keeps
+    body = json.dumps({"instances": [{"x": 1, "n": 1}] * rows}).encode()
+    head = b"POST /predict HTTP/1.1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(head + body)
+        received = connection.recv(1000)
+        opened = server.server._connections
+        for _ in range(3):  # sweeps go by
+            before = opened.now
+            eventually(lambda before=before: opened.now > before)
+        received += read_all(connection)
+    said, _, body = received.partition(b"\r\n\r\n")
+    assert b"content-length: %d\r\n" % len(body) in said + b"\r\n"
+    eventually(lambda: server.call(lambda: len(opened.open)) == 0)

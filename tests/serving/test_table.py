@@ -274,3 +274,38 @@ def test_metrics_are_there_for_the_machines_own_operator(serve):
 def test_the_warming_row_is_one_the_contract_accepts(kind, low):
     column = Column("c", kind, minimum=low, categories=("a",))
     assert compile_column(column)(example(column)) is None
+
+
+def test_a_version_that_is_wanted_again_while_others_are_let_go_of_stays(serve):
+    shadows = [route(version, Arm.shadow, 0.0) for version in range(2, 6)]
+    server = serve({version: Fake(version) for version in range(1, 7)}, table(routes=(route(1), *shadows)))
+    versions = server.server.plane.versions
+    closed, answers = [], []
+
+    def hold_up():
+        may = asyncio.Event()
+        for one in versions.loaded:
+
+            async def close(version=one.version):
+                closed.append(version)
+                await may.wait()
+
+            one.runner.close = close
+        return may
+
+    may = server.call(hold_up)
+    leaving = threading.Thread(target=lambda: answers.append(server.put(only(6, 2))))
+    leaving.start()
+    eventually(lambda: closed)
+    (first,) = closed
+    back = next(one.version for one in versions.loaded if one.version != 6)
+    returning = threading.Thread(target=lambda: answers.append(server.put(only(back, 3))))
+    returning.start()
+    eventually(lambda: versions.standing.table.epoch == 3)
+    server.call(may.set)
+    leaving.join(20)
+    returning.join(20)
+    assert [one["ok"] for one in answers] == [True, True]
+    assert back != first
+    assert back not in closed
+    assert back in [one.version for one in versions.loaded]

@@ -116,8 +116,6 @@ def grpc_port(serve: Serve) -> Iterator[int | None]:
     if serve.grpc_port is None:
         yield None
         return
-    if serve.grpc_port == serve.port != 0:
-        raise InvalidInput(f"port {serve.port} is to be HTTP's and gRPC's; choose another --grpc-port")
     if find_spec("grpc") is None:
         raise Unavailable("gRPC is not installed here; pip install 'trueline[grpc]', or leave out the port for it")
     with ports.reserve(serve.host, serve.grpc_port, remedy="choose another --grpc-port") as kept:
@@ -128,13 +126,16 @@ def overridden(
     serve: Serve, host: str | None, port: int | None, processes: Wanted | None, grpc_port: int | None = None
 ) -> Serve:
     """The project file's values, with those of the command line in their place."""
-    return replace(
+    wanted = replace(
         serve,
         host=serve.host if host is None else host,
         port=serve.port if port is None else port,
         grpc_port=serve.grpc_port if grpc_port is None else grpc_port,
         processes=serve.processes if processes is None else processes.processes,
     )
+    if wanted.grpc_port == wanted.port != 0:
+        raise InvalidInput(f"port {wanted.port} cannot be HTTP's and gRPC's at once; choose another --grpc-port")
+    return wanted
 
 
 def count(wanted: int | None) -> int:

@@ -99,7 +99,9 @@ def predict(
         return
     by = f"version {number}" if number is not None else str(model)
     scored = f"{tally.rows - tally.refused:,} of {tally.rows:,}" if tally.refused else f"{tally.rows:,}"
-    session.out.echo(f"{scored} rows scored by {by} in {seconds:.1f} s ({tally.rows / seconds:,.0f} a second): {output}")
+    session.out.echo(
+        f"{scored} rows scored by {by} in {seconds:.1f} s ({tally.rows / seconds:,.0f} a second): {output}"
+    )
     if tally.refused:
         fate = "left out" if bad_rows == "drop" else "without a prediction"
         session.out.say(f"refused and {fate}: {_rows(tally.refused)}; the first: {tally.first_problem}")

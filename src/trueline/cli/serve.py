@@ -15,7 +15,7 @@ from trueline.cli.supervisor import ANNOUNCEMENT, Supervisor
 from trueline.cli.up import url
 from trueline.domain.project import Project, Serve
 from trueline.domain.routes import Arm, Route, RouteTable
-from trueline.errors import InvalidInput
+from trueline.errors import InvalidInput, PackagingFailed
 from trueline.security import tokens
 from trueline.serving import ports
 from trueline.settings import StateFolder
@@ -36,6 +36,7 @@ _RUN = re.compile(r"runs:/+(?P<run>[^/]+)(?:/model/?)?")
 @click.option(
     "--sync", is_flag=True, help="Have each prediction on the disk before it is answered, as serve.sync does."
 )
+@click.option("--allow-pickle", is_flag=True, help="With --model: run the pickled object of a folder you trust.")
 @with_session
 def serve(
     session: Session,
@@ -47,6 +48,7 @@ def serve(
     processes: Wanted | None,
     *,
     sync: bool,
+    allow_pickle: bool,
 ) -> None:
     """Serve predictions: what is released here, or one packaged model.
 
@@ -61,7 +63,9 @@ def serve(
       trueline serve -m .trueline/runs/run-1/model
     """  # noqa: D301 the escape is click's mark for a paragraph that is not to be wrapped
     project = _project(session)
-    state = session.state.create() if model is None else _one_model(session.state, model, name)
+    state = (
+        session.state.create() if model is None else _one_model(session.state, model, name, allow_pickle=allow_pickle)
+    )
     with ExitStack() as held:
         held.callback(ServingLock(state).release)
         wanted = overridden(project.serve if project is not None else Serve(), host, port, processes, grpc)
@@ -154,14 +158,24 @@ def _kept(state: StateFolder) -> RouteTable | None:
         return None
 
 
-def _one_model(base: StateFolder, model: str, name: str | None) -> StateFolder:
+def _one_model(base: StateFolder, model: str, name: str | None, *, allow_pickle: bool = False) -> StateFolder:
     """A state folder of its own whose route table has this model alone; another content is another version."""
     from trueline import routefile
     from trueline.packaging import manifest
     from trueline.storage import trees
 
     folder = _folder(base, model)
-    called = name or str(manifest.read(folder).meta.get("project") or folder.name)
+    described = manifest.read(folder)
+    if (
+        described.kind == "python"
+        and not allow_pickle
+        and (base.root / "runs").resolve() not in folder.resolve().parents
+    ):
+        raise PackagingFailed(
+            f"{folder} holds a pickled Python object, which runs code when it is loaded, and no training of this project "
+            "made it; if you trust where it comes from, add --allow-pickle"
+        )
+    called = name or str(described.meta.get("project") or folder.name)
     if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,99}", called):
         raise InvalidInput(f"a model cannot be called {called!r}: give it letters, digits, dots, dashes with --name")
     state = StateFolder(base.root / SERVED / called).create()

@@ -164,10 +164,14 @@ class Endpoints:
                 mine = (b"trueline-request-id", known.request_id)
                 exchange.answer(200, known.body, JSON, (mine, idempotency.REPLAYED))
                 return
+            waiting = self._answered.under_way(key, request.body)
+            if waiting is not None:
+                waiting.append(exchange)
+                return
             form = self._answered.keeping(key, request.body, form)
         champion = self._plane.versions.standing.champion
         call = predict.decode(request.body, None if champion is None else champion.plain)
-        self._submit(call, request, exchange, form)
+        self._submit(call, request, exchange, form, key)
 
     def _infer(self, request: Request, exchange: Exchange, *, model: str, version: int | None = None) -> None:
         if version is None:
@@ -229,22 +233,33 @@ class Endpoints:
 
         self._plane.submit(call, reply)
 
-    def _submit(self, call: Call, request: Request, exchange: Exchange, form: Callable[[Answer], bytes]) -> None:
+    def _submit(
+        self, call: Call, request: Request, exchange: Exchange, form: Callable[[Answer], bytes], key: bytes | None
+    ) -> None:
         headers = request.headers
         named = headers.get(b"x-request-id")
         if named is not None and call.client_id is None:
             call.client_id = named.decode("latin-1")[:256]
         call.event_us = self._event_time(request)
+        again: list[Exchange] = []  # that came with the same key before there was an answer
 
         def reply(answer: Answer | TruelineError) -> None:
+            if key is not None:
+                self._answered.end(key, request.body)
             if isinstance(answer, TruelineError):
-                exchange.refuse(answer)
+                for one in (exchange, *again):
+                    one.refuse(answer)
                 return
             mine = (b"trueline-request-id", answer.request_id.encode()) if answer.recorded else UNRECORDED
             echoed = (mine,) if named is None else (mine, (b"x-request-id", named))
-            exchange.answer(200, form(answer), JSON, echoed)
+            body = form(answer)
+            exchange.answer(200, body, JSON, echoed)
+            for one in again:
+                one.answer(200, body, JSON, (mine, idempotency.REPLAYED))
 
         self._plane.submit(call, reply)
+        if key is not None:
+            self._answered.begin(key, request.body, again)
 
     def _labels(self, request: Request, exchange: Exchange) -> None:
         self._expect_json(request)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trueline.serving.dataplane import Answer
+from trueline.serving.protocol import Exchange
 from trueline.serving.responses import Header
 
 HEADER = b"idempotency-key"
@@ -36,6 +37,7 @@ class Answered:
 
     def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
         self._kept: dict[bytes, Kept] = {}
+        self._under_way: dict[tuple[bytes, int], list[Exchange]] = {}
         self._most, self._most_bytes = most, most_bytes
         self._bytes = 0
 
@@ -43,6 +45,16 @@ class Answered:
         """The answer this request had."""
         kept = self._kept.get(key)
         return kept if kept is not None and kept.asked == hash(body) else None
+
+    def under_way(self, key: bytes, body: bytes) -> list[Exchange] | None:
+        """Who waits for the answer to this request, while it has been asked and not been answered."""
+        return self._under_way.get((key, hash(body)))
+
+    def begin(self, key: bytes, body: bytes, waiting: list[Exchange]) -> None:
+        self._under_way[key, hash(body)] = waiting
+
+    def end(self, key: bytes, body: bytes) -> None:
+        self._under_way.pop((key, hash(body)), None)
 
     def keeping(self, key: bytes, body: bytes, form: Callable[[Answer], bytes]) -> Callable[[Answer], bytes]:
         """The form of an answer, kept as it is given; one that is not in the journal may be asked for again."""

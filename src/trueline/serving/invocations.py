@@ -97,7 +97,9 @@ def _media(content_type: bytes) -> str:
         raise UnsupportedMedia(f"Content-Type: expected {JSON_TYPE} or {CSV_TYPE}, got {kind[:100]}")
     for part in filter(None, parts[1:]):
         if part.replace('"', "") not in ("charset=utf-8", "charset=utf8", "header=present"):
-            raise UnsupportedMedia(f"Content-Type: expected {kind} in UTF-8 without further parameters, got {part[:100]}")
+            raise UnsupportedMedia(
+                f"Content-Type: expected {kind} in UTF-8 without further parameters, got {part[:100]}"
+            )
     return kind
 
 
@@ -177,6 +179,8 @@ _BOOLEANS: Mapping[str, bool | None] = {"true": True, "false": False, "": None}
 
 
 def _number(text: str, *, whole: bool) -> float | str:
+    if "_" in text or not text.isascii():  # digits to Python alone
+        return text
     try:
         return int(text) if whole and len(text) < 400 else float(text)
     except ValueError:

@@ -31,7 +31,8 @@ def bound(pid: int, declared: int) -> int | None:
     if loaded is None:
         return None
     most = declared or 2 * loaded + HALF_GIB
-    _refuse(pid, _data(pid) + max(0, most - loaded) + HALF_GIB)
+    with contextlib.suppress(OSError):  # it is gone, or no descriptors are left
+        _refuse(pid, _data(pid) + max(0, most - loaded) + HALF_GIB)
     return most
 
 

@@ -247,6 +247,8 @@ class Connection(asyncio.Protocol):
         version = self._parser.get_http_version().encode()
         kept = [name for name in self._headers if name not in (b"upgrade", b"connection", b"http2-settings")]
         head = b"".join([b"%b: %b\r\n" % (name, self._headers[name]) for name in kept])
+        if b"close" in self._headers.get(b"connection", b"").lower():
+            head += b"connection: close\r\n"
         head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self._url, version, head)
         self._parser = httptools.HttpRequestParser(self)
         self._feed(head + rest)

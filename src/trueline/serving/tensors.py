@@ -173,7 +173,7 @@ def columns_of(
         listed = values if isinstance(values, list) else values.tolist()
         return _with_nulls({tensor.name: listed}, values, signature)
     width = len(names)
-    if not (alone and width in (prod(shape[1:]), len(values))):
+    if not (alone and (prod(shape[1:]) == width or shape == [width])):
         expected = f"[rows, 1], or one input of [rows, {width}]"
         raise InvalidInput(f"input '{tensor.name}': expected shape {expected}, got {shape}")
     if isinstance(values, list):

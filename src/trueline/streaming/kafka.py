@@ -6,6 +6,7 @@ idempotent and tries until it is acknowledged. Everything else (addresses, TLS, 
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event
@@ -37,7 +38,15 @@ _LOST = frozenset(
 )
 """A commit that came too late: the partition is another's by now, who gets its messages again."""
 
+_CONNECTING = frozenset(
+    {KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001
+)
+COMMON: Mapping[str, str | int] = {
+    "client.id": "trueline",
+    "log_level": 2,  # its own lines say the same twenty times a second
+}
 DRAIN_SECONDS = 8.0
+QUIET_SECONDS = 60.0
 
 
 class KafkaSource:
@@ -45,9 +54,10 @@ class KafkaSource:
 
     def __init__(self, topics: Sequence[str], group: str, given: Mapping[str, str], say: Callable[[str], None]) -> None:
         self._say = say
+        self._heard = Trouble(say)
         self._early: deque[Message] = deque()  # came while we waited
         own = {name: OURS[name] for name in _CONSUMER}
-        config = {"auto.offset.reset": "earliest", "client.id": "trueline", **given, **own, "group.id": group}
+        config = {"auto.offset.reset": "earliest", **COMMON, **given, **own, "group.id": group}
         self._consumer = _made(Consumer, {**config, "error_cb": self._heard})
         self._consumer.subscribe(list(topics))
 
@@ -100,18 +110,15 @@ class KafkaSource:
         self._heard(error)
         return False
 
-    def _heard(self, error: Any) -> None:
-        _tell(error, self._say)
-
 
 class KafkaSink:
     def __init__(self, given: Mapping[str, str], say: Callable[[str], None]) -> None:
-        self._say = say
         self._refused: list[tuple[Outgoing, Any]] = []
         own = {name: value for name, value in OURS.items() if name not in _CONSUMER}
         taken = {name: value for name, value in given.items() if not name.startswith(_CONSUMER_ONLY)}
-        config = {"client.id": "trueline", "linger.ms": 1, **taken, **own}
-        self._producer = _made(Producer, {**config, "error_cb": lambda error: _tell(error, say)})
+        config = {"linger.ms": 1, **COMMON, **taken, **own}
+        fatal = Trouble(say, fatal_only=True)  # that no broker answers is the source's to tell
+        self._producer = _made(Producer, {**config, "error_cb": fatal})
 
     def send(self, outgoing: Outgoing) -> None:
         def delivered(error: Any, _: Any) -> None:
@@ -206,6 +213,25 @@ def _is_letter(outgoing: Outgoing) -> bool:
     return any(name.startswith(messages.ERRORS) for name, _ in outgoing.headers)
 
 
-def _tell(error: Any, say: Callable[[str], None]) -> None:
-    if error.fatal() or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
-        say(f"Kafka: {error.str()}")
+class Trouble:
+    """Tells what goes on for a while once a minute, and not for each attempt."""
+
+    def __init__(self, say: Callable[[str], None], *, fatal_only: bool = False) -> None:
+        self._say = say
+        self._fatal_only = fatal_only
+        self._why = ""
+        self._told: dict[int, float] = {}
+
+    def __call__(self, error: Any) -> None:
+        code, text = error.code(), error.str()
+        if error.fatal():
+            self._say(f"Kafka: {text}")
+        elif self._fatal_only or code == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            return
+        elif code in _CONNECTING:
+            self._why = f" ({text.partition(' (after ')[0].replace('/bootstrap', '')})"
+        elif time.monotonic() - self._told.get(code, -QUIET_SECONDS) >= QUIET_SECONDS:
+            self._told[code] = time.monotonic()
+            down = code == KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
+            what = f"no broker answers{self._why}; see to --bootstrap-servers, or wait" if down else text
+            self._say(f"Kafka: {what}; it is tried again until it works")
