@@ -366,8 +366,9 @@ def test_beyond_loopback_every_call_needs_the_token_except_the_probes(serve_grpc
     client = serve_grpc(host="0.0.0.0", token="secret")  # noqa: S104
     client.close()
     client.server.server.grpc = f"127.0.0.1:{client.server.server.grpc.rpartition(':')[2]}"
-    said = "a bearer token is needed here: send 'Authorization: Bearer …' with the token"
-    for stranger in (Client(client.server), Client(client.server, "wrong")):
+    missing = "a bearer token is needed here: send 'Authorization: Bearer …' with the token"
+    unknown = "this token is not known here; use the one in the state folder's token file"
+    for stranger, said in ((Client(client.server), missing), (Client(client.server, "wrong"), unknown)):
         assert stranger("ServerLive").live
         assert stranger("ServerReady").ready
         assert stranger.refused("ModelInfer", infer()) == (Code.UNAUTHENTICATED, said)
@@ -385,6 +386,14 @@ def test_overload_says_when_to_come_again(serve_grpc):
         client("ModelInfer", infer())
     assert caught.value.code() is Code.RESOURCE_EXHAUSTED
     assert dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"] == "1000"
+
+
+def test_a_version_that_is_named_answers_while_the_champion_has_no_room(serve_grpc):
+    client = serve_grpc(wanted=table(routes=(route(1), route(2, Arm.shadow, 0.0))))
+    door = client.server.server.plane.versions.standing.door
+    client.server.call(lambda: setattr(door, "room", 0))
+    assert client.refused("ModelInfer", infer())[0] is Code.RESOURCE_EXHAUSTED
+    assert client("ModelInfer", infer(model_version="2")).model_version == "2"
 
 
 def test_a_message_beyond_the_limit_is_refused(serve_grpc):

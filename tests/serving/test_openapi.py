@@ -144,10 +144,14 @@ def check(document, schema, value):
 
 
 def test_the_example_is_the_one_packaged_with_the_model_where_the_contract_takes_it(tmp_path):
-    packaged = {"columns": ["hour", "name", "distance"], "data": [[99, "text", 1040.0]]}
+    packaged = {
+        "columns": ["hour", "name", "distance", "delay before"],
+        "data": [[99, "text", 1040.0, 12.34000015258789]],
+    }
     (tmp_path / "input_example.json").write_text(json.dumps(packaged))
     row = openapi.example_row(RICH, tmp_path)
     assert (row["distance"], row["name"], row["hour"], row["origin"]) == (1040.0, "text", 0, "EWR")
+    assert row["delay before"] == 12.34, "a float32 in its shortest form"
     (tmp_path / "input_example.json").write_text("[")
     assert openapi.example_row(RICH, tmp_path)["distance"] == 31.5
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from serving_world import SIGNATURE, Fake, route, table
+from serving_world import SIGNATURE, Fake, eventually, route, table
 
 from trueline.domain.contracts import Column, Kind
 from trueline.domain.routes import Arm
 from trueline.journal.records import CrashRecord, PredictionRecord, ShadowRecord
+from trueline.serving import predict
 from trueline.serving.checks import Checks
 from trueline.serving.scoreboard import Scoreboard
 
@@ -350,3 +351,32 @@ def test_a_record_that_cannot_be_written_is_answered_as_unrecorded_and_the_lane_
     assert (reply.status, reply.json["prediction_ids"]) == (200, [None])
     assert server.post("/predict", {"x": 1, "n": 1}).json["prediction_ids"] != [None]
     assert server.metric("trueline_inference_in_progress") == 0
+
+
+def test_a_defect_in_one_answer_is_a_500_of_that_request_and_keeps_nobody_else_waiting(serve, monkeypatch, caplog):
+    server = serve({1: "child"}, table())
+    encode = predict.encode
+    monkeypatch.setattr(predict, "encode", lambda answer: encode(answer) if answer.outputs != [100.0] else 1 / 0)
+    asked = [b"POST /predict HTTP/1.1\r\nContent-Length: 13\r\n\r\n" + b'{"x":%d,"n":1}' % x for x in (0, 1, 2)]
+    received = server.raw(b"".join(asked))
+    assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"200", b"500", b"200"]
+    assert b"an unexpected error happened here" in received
+    assert any("a defect in trueline, while answering" in one for one in caplog.messages)
+
+
+def test_a_defect_where_batches_come_back_does_not_stop_their_lane(serve, monkeypatch):
+    server = serve(wanted=table())
+    lane = server.server.plane.versions.pinned(1).lane
+    settle, calls = lane._settle, []
+
+    def fails_once(*given):
+        calls.append(given)
+        if len(calls) == 1:
+            raise RuntimeError
+        settle(*given)
+
+    monkeypatch.setattr(lane, "_settle", fails_once)
+    with server.connect() as connection:  # never answered, which is what a defect costs
+        connection.sendall(b'POST /predict HTTP/1.1\r\nContent-Length: 13\r\n\r\n{"x":2,"n":1}')
+        eventually(lambda: calls)
+        assert server.post("/predict", {"x": 1, "n": 1}).status == 200

@@ -16,6 +16,7 @@ from serving_world import Fake, eventually, route, table
 from trueline.domain import routes
 from trueline.domain.contracts import Column, Kind, compile_column
 from trueline.domain.routes import Arm
+from trueline.errors import PackagingFailed
 from trueline.journal.records import PredictionRecord
 from trueline.serving.table import example
 
@@ -309,3 +310,15 @@ def test_a_version_that_is_wanted_again_while_others_are_let_go_of_stays(serve):
     assert back != first
     assert back not in closed
     assert back in [one.version for one in versions.loaded]
+
+
+def test_a_version_that_breaks_the_loading_itself_is_refused_and_keeps_no_other_from_being_served(serve):
+    both = table(epoch=2, routes=(route(1), route(2, Arm.shadow, 0.0)))
+    server = serve({1: Fake(1), 2: Fake(2, signature=None)}, only(1, 1))
+    answer = server.put(both)
+    assert (answer["ok"], answer["status"]) == (False, PackagingFailed.status)
+    assert answer["error"].startswith("version 2 cannot be loaded: AttributeError: ")
+    server.stop()
+    server.config.state.routes.write_text(routes.dumps(both))
+    again = serve({1: Fake(1), 2: Fake(2, signature=None)})
+    assert again.post("/predict", ROW).json["version"] == 1

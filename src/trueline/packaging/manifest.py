@@ -104,7 +104,9 @@ def read(folder: Path) -> Manifest:
     try:
         fields = json.loads((folder / NAME).read_text())
     except FileNotFoundError:
-        raise NotFound(f"{folder} is not a packaged model: it has no {NAME}; name the folder that `trueline run` made") from None
+        raise NotFound(
+            f"{folder} is not a packaged model: it has no {NAME}; name the folder that `trueline run` made"
+        ) from None
     except (OSError, ValueError) as problem:
         raise PackagingFailed(f"{folder / NAME} cannot be read ({problem}); package the model again") from problem
     if fields.get("format") != FORMAT:

@@ -11,6 +11,7 @@ taken only when no request waits, bounded, and given up first.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -52,6 +53,8 @@ class Share(msgspec.Struct, frozen=True, gc=False):
     separable: bool = False
     unscored: bool = False  # it waited for too long to be scored at all
 
+
+log = logging.getLogger(__name__)
 
 _TURN_SECONDS = 0.0005
 """For each such time that the loop stood still it turns once before the next batch: it accepts one connection a turn, and
@@ -152,7 +155,7 @@ class Lane:
             late.append(waiting.popleft())
         seconds = (now - late[0].queued_ns) / 1e9
         share = Share("timed_out", None, f"its turn did not come within {seconds:.3g} s", 0, unscored=True)
-        self._settle(self.version, late, [share] * len(late), now)
+        self._tell(self._settle, late, [share] * len(late), now)
 
     def _flush_shadows(self) -> None:
         if self._shadow_timer is not None:
@@ -209,7 +212,7 @@ class Lane:
         if scored.separable and len(items) > 1:  # one bad request must not fail its neighbours
             self._alone.extend((item, settle) for item in items)
         else:
-            settle(self.version, items, _parts(items, scored), started)
+            self._tell(settle, items, _parts(items, scored), started)
             if settle == self._settle_shadow:
                 self._shadows_settled(len(items))
         seconds = (perf_counter_ns() - started) / 1e9
@@ -222,6 +225,12 @@ class Lane:
             self._turns = min(int(seconds / _TURN_SECONDS), _MOST_TURNS) if self._calling else 0
             self._loop.call_soon(self._flush)
         self._rest_later()
+
+    def _tell(self, settle: Settle, items: list[Item], shares: list[Share], started: int) -> None:
+        try:
+            settle(self.version, items, shares, started)
+        except Exception:  # a lane that stood still would answer nobody any more
+            log.exception("a defect in trueline, while version %d answered", self.version)
 
     def _shadows_settled(self, count: int) -> None:
         self._shadows_out += count

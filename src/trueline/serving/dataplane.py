@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any
@@ -270,13 +271,14 @@ class DataPlane:
         for number, (request, share) in enumerate(finished):
             recorded = number < kept
             outputs, way = share.outputs, request.way
+            answer: Answer | TruelineError
             if outputs is None:
-                failure = _failure(request, version, share, recorded=recorded)
-                metrics.requests[way.counted(version, failure.status)] += 1
-                request.reply(failure)
+                answer = _failure(request, version, share, recorded=recorded)
+                metrics.requests[way.counted(version, answer.status)] += 1
             else:
                 metrics.requests[way.counted(version, OK)] += 1
-                request.reply(Answer(request.request_id, way.model, version, outputs, request.call.client_id, recorded))
+                answer = Answer(request.request_id, way.model, version, outputs, request.call.client_id, recorded)
+            _give(request, answer)
             if recorded and way.others:  # a pair needs both
                 self._owe_shadows(request, version)
         self._observe(version, [request for request, _ in finished])
@@ -431,6 +433,16 @@ def _record(request: _Request, version: int, share: Share) -> PredictionRecord:
         outputs,
         error,
     )
+
+
+def _give(request: _Request, answer: Answer | TruelineError) -> None:
+    """Answer; an exception that nobody foresaw costs this request its answer, and not those behind it theirs."""
+    try:
+        request.reply(answer)
+    except Exception:
+        log.exception("a defect in trueline, while answering %s", request.request_id)
+        with suppress(Exception):
+            request.reply(TruelineError("an unexpected error happened here; the server's log has it"))
 
 
 def _failure(request: _Request, version: int, share: Share, *, recorded: bool) -> TruelineError:

@@ -415,6 +415,8 @@ class Endpoints:
         """Raise NotAuthenticated unless this Authorization header has the token, or none is needed."""
         wanted = self._authorization
         if wanted is not None and not hmac.compare_digest(given or b"", wanted):
+            if given:
+                raise NotAuthenticated("this token is not known here; use the one in the state folder's token file")
             raise NotAuthenticated("a bearer token is needed here: send 'Authorization: Bearer …' with the token")
 
 

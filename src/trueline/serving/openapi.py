@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+
 from trueline.domain.contracts import FLOATS, Column, Kind, compile_column
 from trueline.packaging.signature import CLASSIFICATION, Signature
 from trueline.serving.table import Loaded, example
@@ -91,11 +93,18 @@ def example_row(signature: Signature, folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, LookupError, TypeError):
         row = {}
     return {
-        column.name: row[column.name]
-        if column.name in row and compile_column(column)(row[column.name]) is None
-        else _made_up(column)
+        column.name: _shown(column, row[column.name]) if column.name in row else _made_up(column)
         for column in signature.inputs
     }
+
+
+def _shown(column: Column, value: Any) -> Any:
+    """The value in its shortest form, or else one the contract takes."""
+    refused = compile_column(column)
+    if column.kind is Kind.float32 and isinstance(value, float):
+        short = float(str(np.float32(value)))
+        value = value if refused(short) else short
+    return value if refused(value) is None else _made_up(column)
 
 
 def _made_up(column: Column) -> Any:

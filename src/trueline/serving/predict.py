@@ -7,6 +7,7 @@ while the journal cannot be written.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -63,9 +64,20 @@ class _Said(msgspec.Struct, gc=False):
 
 def encode(answer: Answer) -> bytes:
     request_id, outputs = answer.request_id, answer.outputs
-    rows = range(len(outputs))
-    ids = [prediction_id(request_id, row) if answer.recorded else None for row in rows]
+    if len(outputs) == 1 and answer.recorded:  # most answers, in a third of the time
+        tail = _tail(answer.model, answer.version)
+        return b'{"predictions":%b,"prediction_ids":[%b]%b' % (
+            to_json(outputs),
+            to_json(prediction_id(request_id, 0)),
+            tail,
+        )
+    ids = [prediction_id(request_id, row) if answer.recorded else None for row in range(len(outputs))]
     return to_json(_Said(outputs, ids, answer.model, answer.version))
+
+
+@lru_cache(maxsize=64)
+def _tail(model: str, version: int) -> bytes:
+    return b',"model":%b,"version":%d}' % (to_json(model), version)
 
 
 def _columns(rows: list[Any]) -> dict[str, list[Any]]:

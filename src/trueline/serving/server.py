@@ -147,9 +147,9 @@ class Server:
         self._connections.close()
         await self.plane.versions.close()
         self.counters.tell()
-        self.plane.journal.close()
         self._scoreboard.close()
         self.config.state.socket(f"serve-{self.config.replica}").unlink(missing_ok=True)
+        self.plane.journal.close()  # last: the next process waits for it, and then makes what was taken away here
 
     def metrics_to(self, tell: Callable[[str], None]) -> None:
         """The metrics of all processes of this port, as Prometheus text, as soon as they are together."""

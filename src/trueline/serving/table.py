@@ -32,7 +32,7 @@ from trueline.serving.limits import Limits
 from trueline.serving.metrics import Metrics
 from trueline.serving.plain import Plain
 from trueline.serving.routing import Split
-from trueline.serving.runners import Batch, InProcess, Runner, Scored
+from trueline.serving.runners import Batch, InProcess, Runner, Scored, describe
 from trueline.serving.scoreboard import Scoreboard
 
 log = logging.getLogger(__name__)
@@ -236,10 +236,23 @@ class Versions:
         return {route.version for table in self._pending for route in table.routes}
 
     async def _ready(self, route: Route) -> Loaded:
-        runner = await self._load(route)
+        """A fresh version; whatever is wrong with it is said as PackagingFailed, and costs no other version anything."""
+        try:
+            runner = await self._load(route)
+            try:
+                return await self._warm(route, runner)
+            except BaseException:
+                await runner.close()
+                raise
+        except TruelineError:
+            raise
+        except Exception as defect:
+            log.exception("a defect in trueline, while version %d was loaded", route.version)
+            raise PackagingFailed(f"version {route.version} cannot be loaded: {describe(defect)}") from defect
+
+    async def _warm(self, route: Route, runner: Runner) -> Loaded:
         warm = await _warm_up(runner)
         if warm.values is None and not warm.separable and warm.outcome != "invalid_output":
-            await runner.close()
             raise PackagingFailed(f"version {route.version} did not survive its first prediction: {warm.error}")
         return Loaded(
             version=route.version,
