@@ -89,6 +89,14 @@ def test_a_pickle_from_elsewhere_is_run_only_where_somebody_says_so(base, tmp_pa
     assert served(_one_model(base, "runs:/run-7", None)) == ("own", 1, 1)
 
 
+def test_a_model_that_cannot_be_loaded_ends_the_command(trueline, base, tmp_path):
+    packaged(tmp_path / "tips")  # whose ONNX file is none
+    said = trueline("serve", "-m", tmp_path / "tips", "--port", 0, "--state", base.root)
+    assert said.code == 1
+    assert "ONNX Runtime cannot load" in said.err
+    assert f"trueline: the model in {tmp_path / 'tips'} cannot be loaded, and there is no other to serve" in said.err
+
+
 def test_one_port_is_not_for_two_protocols(trueline, base, tmp_path):
     packaged(tmp_path / "tips")
     said = trueline("serve", "-m", tmp_path / "tips", "--port", 17999, "--grpc-port", 17999, "--state", base.root)

@@ -41,8 +41,8 @@ def test_messages_become_predictions_dead_letters_and_labels(serve, topics, stre
     assert {one.headers["traceparent"] for one in out} == {b"00-1-2-03"}
     dead = topics.all("dead")
     assert sorted(letter.headers["trueline.errors.message"].decode() for letter in dead) == [
-        "input 'x': expected float64, got string at row 0",
         "input 'x' is missing",
+        "input 'x': expected float64, got string at row 0",
         "the body is not valid JSON: Input data was truncated",
         "the message has no value; send a row as a JSON object",
     ]

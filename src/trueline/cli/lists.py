@@ -56,7 +56,16 @@ def versions(session: Session, limit: int) -> None:
         (f"v{v.number}", v.state, v.run, v.executor, _speed(v.parity), _worst(v.parity), v.trained_to, v.metrics)
         for v in found.items
     ]
-    columns = ("version", "state", "run", "executor", "µs/row alone, in 32", "worst difference", "trained to", "metrics")
+    columns = (
+        "version",
+        "state",
+        "run",
+        "executor",
+        "µs/row alone, in 32",
+        "worst difference",
+        "trained to",
+        "metrics",
+    )
     session.out.table("Versions", columns, rows, empty="no versions yet; `trueline run` trains the first")
 
 

@@ -12,7 +12,7 @@ import click
 from trueline.cli.model_server import ModelServer, Processes, ServingLock, Wanted, count, grpc_port, overridden
 from trueline.cli.options import Session, with_session
 from trueline.cli.supervisor import ANNOUNCEMENT, Supervisor
-from trueline.cli.up import url
+from trueline.cli.up import answers, url
 from trueline.domain.project import Project, Serve
 from trueline.domain.routes import Arm, Route, RouteTable
 from trueline.errors import InvalidInput, PackagingFailed
@@ -87,7 +87,7 @@ def serve(
             storage=storage,
             grpc_port=grpc_taken,
         )
-        teller = _Teller(session, state, url(wanted.host, taken), number, grpc_taken, alone)
+        teller = _Teller(session, state, url(wanted.host, taken), number, grpc_taken, alone, model)
         Supervisor([*server.processes(), server.shipper(late=True)], teller).run()
         session.out.say("stopped")
 
@@ -102,6 +102,7 @@ class _Teller:
     processes: int
     grpc_port: int | None
     alone: bool  # only this machine can ask
+    model: str | None = None  # the one that was named
 
     def line(self, child: str, text: str) -> None:
         if not text.startswith(ANNOUNCEMENT):
@@ -112,6 +113,10 @@ class _Teller:
         self.line("serve", sentence)
 
     def ready(self) -> None:
+        if self.model is not None and not any(answers(self.url, "/readyz") for _ in range(10)):  # a busy machine
+            raise PackagingFailed(
+                f"the model in {self.model} cannot be loaded, and there is no other to serve: see above"
+            )
         out = self.session.out
         if out.as_json:
             told = {"url": self.url, "processes": self.processes, "state": str(self.state.root)}

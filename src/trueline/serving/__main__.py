@@ -38,9 +38,15 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--require-signature", action="store_true", help="load signed models only")
     parser.add_argument("--replay", action="store_true", help="let requests say when they happened")
     parser.add_argument(
-        "--deadline", type=float, default=Limits.batch_seconds, help="seconds for a batch in a child process"
+        "--deadline", type=_seconds, default=Limits.batch_seconds, help="seconds for a batch in a child process"
     )
     return parser.parse_args(given)
+
+
+def _seconds(text: str) -> float:
+    if not 0 < (seconds := float(text)) <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not a deadline: those are above 0 and at most 3600 seconds")
+    return seconds
 
 
 def _port(text: str) -> int:
