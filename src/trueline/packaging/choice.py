@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from threadpoolctl import threadpool_limits
-
 from trueline.errors import PackagingFailed
 from trueline.packaging import manifest as manifests
 from trueline.packaging import parity, speed
@@ -79,13 +77,6 @@ def fastest(
     about: str, candidates: Iterable[Candidate], base: Parity, proof: Proof, native: Predict, draft: Path
 ) -> Manifest:
     """The manifest of the fastest candidate that holds; its files are in `draft`."""
-    with threadpool_limits(1):
-        return _fastest(about, candidates, base, proof, native, draft)
-
-
-def _fastest(
-    about: str, candidates: Iterable[Candidate], base: Parity, proof: Proof, native: Predict, draft: Path
-) -> Manifest:
     tried: list[str] = []
     best: Held | None = None
     attempt = draft.with_name(f"{draft.name}.attempt")

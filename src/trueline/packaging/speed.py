@@ -1,7 +1,7 @@
 """What a model costs for a row: alone, as a lone request brings it, and as one of the 32 of a full batch.
 
 Counted in this thread's time on the processor, not the wall's: it is what a core can serve, and it hardly changes on a busy
-machine, nor by threads of OpenMP that still spin after somebody else's call. `choice` holds libraries to one thread meanwhile.
+machine, nor by threads of OpenMP that still spin after somebody else's call. Libraries are held to one thread meanwhile.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from typing import Any
+
+from threadpoolctl import threadpool_limits
 
 from trueline.packaging.parity import Predict, Proof
 
@@ -40,7 +42,8 @@ def measure(predict: Predict, proof: Proof) -> Seconds:
         name: [values[place] for place in rows]
         for name, values in ((n, _listed(v[:BATCH])) for n, v in columns.items())
     }
-    return Seconds(_best(predict, one), _best(predict, many) / BATCH)
+    with threadpool_limits(1):
+        return Seconds(_best(predict, one), _best(predict, many) / BATCH)
 
 
 def _listed(values: Any) -> list[Any]:
