@@ -122,7 +122,9 @@ class Admission:
         self.narrow = False
         self.rows = min(batch_rows, FIRST_ROWS)  # of one batch
         self._size = float(batch_rows)  # the same, were every size proven
-        self.room = self._given = batch_rows  # rows that may still come in; a new version that hangs holds no more than these
+        self.room = self._given = (
+            batch_rows  # rows that may still come in; a new version that hangs holds no more than these
+        )
         self.patience_ns = int(batch_seconds * 1e9)  # who has waited for longer is not scored any more
 
     def refuse(self) -> None:
