@@ -181,8 +181,8 @@ class Admission:
         if one <= 0:
             return 4 * self._most
         size = self._size
-        soon = max(2.2 * one, FLOOR_SECONDS)
-        self.patience_ns = int(1e9 * (min(1.5 * soon, self._batch_seconds) if self.narrow else self._batch_seconds))
+        soon = max(1.6 * one, FLOOR_SECONDS)
+        self.patience_ns = int(1e9 * (min(1.2 * soon, self._batch_seconds) if self.narrow else self._batch_seconds))
         few = max(size * (soon - out) / one, size)
         if self.narrow:
             return math.ceil(few)
