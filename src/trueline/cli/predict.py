@@ -19,6 +19,7 @@ from trueline.errors import InvalidInput, PackagingFailed
 if TYPE_CHECKING:  # they bring Arrow and Polars
     from trueline.packaging.executors import Executor
     from trueline.scoring.inputs import Piece
+    from trueline.scoring.score import Tally
 
 BAD_ROWS = ("fail", "null", "drop")
 
@@ -81,7 +82,8 @@ def predict(
     with _progress(session.out) as seen:
         scoring = Scoring(executor, version=number, bad_rows=BadRows(bad_rows), keep=keep, seen=seen)
         outputs.write(output, scoring.outputs(inputs.pieces(files, scoring.wanted)))
-    tally, seconds = scoring.tally, time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    tally = scoring.tally
     if session.out.as_json:
         facts = {
             "input": source,
@@ -96,14 +98,18 @@ def predict(
             "rows_per_second": round(tally.rows / seconds, 1),
         }
         session.out.json(facts)
-        return
-    by = f"version {number}" if number is not None else str(model)
+    else:
+        by = f"version {number}" if number is not None else str(model)
+        fate = "left out" if bad_rows == "drop" else "without a prediction"
+        _tell(session, tally, by=by, fate=fate, seconds=seconds, output=output)
+
+
+def _tell(session: Session, tally: Tally, *, by: str, fate: str, seconds: float, output: str) -> None:
     scored = f"{tally.rows - tally.refused:,} of {tally.rows:,}" if tally.refused else f"{tally.rows:,}"
     session.out.echo(
         f"{scored} rows scored by {by} in {seconds:.1f} s ({tally.rows / seconds:,.0f} a second): {output}"
     )
     if tally.refused:
-        fate = "left out" if bad_rows == "drop" else "without a prediction"
         session.out.say(f"refused and {fate}: {_rows(tally.refused)}; the first: {tally.first_problem}")
     for name, count in sorted(tally.doubtful.items()):
         session.out.say(f"column '{name}': values that were not seen in training in {_rows(count)}")

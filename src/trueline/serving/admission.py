@@ -7,7 +7,7 @@ modes are looked at once per batch (`took`).
 Two bounds. What comes in one burst, or from a hundred patient clients in turn, shall be answered even if that takes a
 while: the door is **open** for `BURST` requests, as long as they can be answered within half the deadline. When more
 arrives than can be answered for a few windows in a row, waiting helps nobody: the door is **narrow**, and only so many
-rows wait as two to three batches answer. It stays narrow until what arrives, refused requests included, fits again; a
+rows wait as one to two batches answer. It stays narrow until what arrives, refused requests included, fits again; a
 window (10 ms for a fast model) decides that.
 
 Batches are bounded too (`rows`). Beyond a few times the fixed cost a larger batch hardly buys throughput and makes
