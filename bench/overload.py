@@ -22,6 +22,8 @@ from openloop import Reply
 OK = 200
 REFUSED = (429, 503)
 MODELS = {  # where, what a batch of n rows does, and the requests per second it can answer
+    "1 ms a row, in the server": ("in", "time.sleep(0.0002 + 0.001 * n)", 800.0),
+    "1 ms a row, in a child": ("child", "time.sleep(0.0002 + 0.001 * n)", 700.0),
     "5 ms a row, in the server": ("in", "time.sleep(0.0002 + 0.005 * n)", 180.0),
     "5 ms a row, in a child": ("child", "time.sleep(0.0002 + 0.005 * n)", 180.0),
     "20 ms a batch and 2 ms a row, in a child": ("child", "time.sleep(0.020 + 0.002 * n)", 300.0),

@@ -29,7 +29,7 @@ CODES = """\
 | 3 | the gate failed |
 | 4 | the gate cannot tell yet |
 | 5 | something differs, with `--exit-code` |
-| 6 | something cannot be reached |
+| 6 | something needed cannot be reached or used: a server, a database, a port, a folder |
 | 7 | refused |
 | 130, 143 | interrupted, terminated |
 """

@@ -30,6 +30,7 @@ CHROMIUM_FLAGS = (
 )
 
 settings.register_profile("trueline", deadline=None)  # a busy machine is not a defect
+settings.register_profile("ci", settings.get_profile("trueline"), derandomize=True, database=None, print_blob=True)
 settings.load_profile("trueline")
 
 

@@ -81,6 +81,10 @@ class UnsupportedMedia(TruelineError):
     exit_code = 2
 
 
+class UnsupportedEncoding(UnsupportedMedia):
+    """A body that is packed in a way that is not understood."""
+
+
 class NotSupported(TruelineError):
     """A part of a protocol that is not spoken here."""
 

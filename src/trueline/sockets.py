@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import selectors
 import socket
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from trueline.errors import Unavailable
+
+_NOW = 0.001  # for what has arrived already; a time-out of 0 would be another mode
 
 
 def ask(path: Path, message: dict[str, Any], *, timeout: float = 10.0) -> dict[str, Any]:
@@ -16,14 +22,56 @@ def ask(path: Path, message: dict[str, Any], *, timeout: float = 10.0) -> dict[s
     Raises:
         Unavailable: nobody listens there, the answer did not come in `timeout` seconds, or it says it failed.
     """
+    with _asked(path, message, timeout) as channel:
+        return _answer(path, message, channel)
+
+
+def ask_each(
+    paths: Iterable[Path], message: dict[str, Any], *, timeout: float = 10.0
+) -> Iterator[tuple[Path, dict[str, Any] | Unavailable]]:
+    """Send one message to all, then give for each, as they answer, what `ask` would return or raise.
+
+    In one thread: on a machine under load each handover to another one waits for its turn.
+    """
+    deadline = time.monotonic() + timeout
+    with ExitStack() as stack:
+        waiting = stack.enter_context(selectors.DefaultSelector())
+        failed: list[tuple[Path, Unavailable]] = []
+        for path in paths:
+            try:
+                waiting.register(stack.enter_context(_asked(path, message, timeout)), selectors.EVENT_READ, path)
+            except Unavailable as problem:
+                failed.append((path, problem))
+        yield from failed
+        while silent := list(waiting.get_map().values()):
+            ready = [key for key, _ in waiting.select(max(0.0, deadline - time.monotonic()))]
+            for key in ready or silent:
+                waiting.unregister(key.fileobj)
+                channel = cast("socket.socket", key.fileobj)
+                channel.settimeout(max(_NOW, deadline - time.monotonic()))
+                try:
+                    yield key.data, _answer(key.data, message, channel)
+                except Unavailable as problem:
+                    yield key.data, problem
+
+
+def _asked(path: Path, message: dict[str, Any], timeout: float) -> socket.socket:
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
-            channel.settimeout(timeout)
-            channel.connect(str(path))
-            channel.sendall(json.dumps(message).encode() + b"\n")
-            answer = _line(channel)
+        channel.settimeout(timeout)
+        channel.connect(str(path))
+        channel.sendall(json.dumps(message).encode() + b"\n")
     except OSError as problem:
-        raise Unavailable(f"{path.stem} does not answer on its socket ({problem})") from problem
+        channel.close()
+        raise _silent(path, problem) from problem
+    return channel
+
+
+def _answer(path: Path, message: dict[str, Any], channel: socket.socket) -> dict[str, Any]:
+    try:
+        answer = _line(channel)
+    except OSError as problem:
+        raise _silent(path, problem) from problem
     if not answer:
         raise Unavailable(f"{path.stem} closed its socket without an answer")
     try:
@@ -33,6 +81,10 @@ def ask(path: Path, message: dict[str, Any], *, timeout: float = 10.0) -> dict[s
     if fields.get("ok") is False:
         raise Unavailable(f"{path.stem} refused {message.get('op')}: {fields.get('error', 'no reason given')}")
     return fields
+
+
+def _silent(path: Path, problem: OSError) -> Unavailable:
+    return Unavailable(f"{path.stem} does not answer on its socket ({problem})")
 
 
 def _line(channel: socket.socket) -> bytes:

@@ -124,7 +124,7 @@ def test_a_release_is_started_promoted_and_taken_back(trueline, unserved):
     assert trueline("promote", "--reason", "now").code == 1  # release-1 has all the traffic
     said = trueline("release", "v2", "--reason", "agreed", "--json")
     assert (said.code, said.json["id"], said.json["state"]) == (0, "release-2", "pending")
-    said = trueline("promote", "release-2", "--reason", "enough seen")
+    said = trueline("promote", "--reason", "enough seen")  # not release-1, whose watch goes on meanwhile
     assert said.out == "release-2: version 2 is promoted: enough seen\n"
     said = trueline("rollback", "--reason", "complaints")
     assert said.out == "version 1 serves again after 1 ms, epoch 3: complaints\n"
@@ -143,8 +143,34 @@ def test_a_waiver_is_asked_for_by_name(trueline, unserved):
 def test_promote_needs_something_under_way(trueline, unserved):
     said = trueline("promote", "--reason", "now")
     assert said.code == 1
-    assert "nothing is being released" in said.err
+    assert "nothing is being released;" in said.err
     assert unserved.champion is None
+    trueline("run")
+    said = trueline("promote", "--reason", "now")
+    assert said.code == 1
+    assert "nothing is being released: release-1 has given version 1 all traffic already;" in said.err
+
+
+def test_promote_wants_a_release_not_its_version(trueline, unserved):
+    trueline("run")
+    said = trueline("promote", "v1", "--reason", "now")
+    assert (said.code, unserved.champion) == (2, 1)
+    assert "v1 is a version: say with --to which target it goes to, or name its release, as in release-3" in said.err
+
+
+def test_promote_asks_which_of_two_that_are_undecided(trueline, unserved):
+    for _ in range(3):
+        trueline("run", "--no-release")
+    for version in (2, 3):
+        trueline("release", version, "--reason", "agreed")
+    said = trueline("promote", "--reason", "now")
+    assert said.code == 2
+    assert said.err == (
+        "trueline: release-2 of version 3 (pending) and release-1 of version 2 (pending) are undecided: say which one, "
+        "as in `trueline promote release-2`\n"
+    )
+    assert trueline("promote", "release-2", "--reason", "now").code == 0
+    assert unserved.champion == 3
 
 
 def test_a_server_that_went_away_is_exit_code_six(trueline, state, served, monkeypatch):

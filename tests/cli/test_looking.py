@@ -92,7 +92,19 @@ def test_an_mlflow_model_says_its_columns_its_output_and_its_needs(outputs, outp
 
 
 @pytest.mark.parametrize(
-    "text", ["", "flavors: [", "- a", "flavors: {}\nsignature: {inputs: '{'}", "a: 1", "flavors: 3"]
+    "text",
+    [
+        "",
+        "flavors: [",
+        "- a",
+        "flavors: {}\nsignature: {inputs: '{'}",
+        "flavors: {}\nsignature: {outputs: '[\"y\"]'}",
+        'flavors: {}\nsignature: {outputs: \'[{"type": "tensor", "tensor-spec": 3}]\'}',
+        "flavors: {}\nsignature: {inputs: '" + "[" * 9999 + "'}",
+        "[" * 2000,
+        "a: 1",
+        "flavors: 3",
+    ],
 )
 def test_what_is_no_mlflow_model_is_passed_over(text, tmp_path):
     (tmp_path / "MLmodel").write_text(text)

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -113,3 +114,28 @@ def test_signals_end_a_command_with_their_codes(signum, code, served, state):
 def test_the_group_knows_only_its_table():
     assert isinstance(cli, LazyGroup)
     assert cli.get_command(click.Context(cli), "nonsense") is None
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["schema"], ["explain"], ["explain", "--json"]])
+def test_a_full_disk_under_stdout_is_one_sentence(arguments, tmp_path):
+    (tmp_path / "trueline.yaml").write_text(
+        "version: 1\nproject: p\ndata: {source: a.csv, target: y}\ntrain: m.py:fit\n"
+    )
+    command = [sys.executable, "-m", "trueline", *arguments]
+    with open("/dev/full", "w") as full:  # noqa: PTH123 a device
+        ran = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (
+        6,
+        "trueline: stdout cannot be written (No space left on device); see to where it goes\n",
+    )
+
+
+@pytest.mark.parametrize("arguments", [["schema"], ["explain"]])
+def test_a_stdout_that_is_closed_gets_nothing(arguments, tmp_path):
+    (tmp_path / "trueline.yaml").write_text(
+        "version: 1\nproject: p\ndata: {source: a.csv, target: y}\ntrain: m.py:fit\n"
+    )
+    command = " ".join([sys.executable, "-m", "trueline", *arguments, ">&-"])
+    ran = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")

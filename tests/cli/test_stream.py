@@ -47,6 +47,13 @@ def test_a_secret_that_is_not_there_is_a_sentence():
     [
         (TOPICS, 6, "no model server runs on"),
         ((*TOPICS, "--server", "m:80"), 2, "m:80 is not the address of a model server; expected http://HOST:PORT"),
+        ((*TOPICS, "--server", "http://m:x"), 2, "http://m:x is not the address of a model server; expected"),
+        (
+            (*TOPICS, "--server", "http://127.0.0.1:9"),
+            6,
+            "the model server at http://127.0.0.1:9 cannot be reached (Connection refused); start it, or correct --server",
+        ),
+        ((*TOPICS, "--server", "http://a..b"), 6, "the model server at http://a..b cannot be reached"),
         ((*TOPICS, "--labels", "out"), 2, "--input, --output, --dead-letter and --labels must be different topics"),
         ((*TOPICS, "-X", "acks=1"), 2, "acks cannot be given here: at-least-once rests on it"),
         ((*TOPICS, "-X", "group.id=g"), 2, "group.id cannot be given here: use --group"),

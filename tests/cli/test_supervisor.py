@@ -41,15 +41,19 @@ def hangs(started):
         since, word = page.read().split(maxsplit=1)
     return word if float(since) >= started else None
 
+answering = {"announces": True, "answers": lambda: True}
 traits = {
-    "announcing": {"announces": True}, "late": {"late": True}, "checked": {"check": hangs}
+    "announcing": {"announces": True}, "late": {"late": True}, "checked": {"check": hangs},
+    "first": answering, "second": answering, "spare": answering,
 }
 specs = [
     ChildSpec(name, (sys.executable, "-u", "-c", code), wave, **traits.get(name, {}))
     for name, code, wave in json.loads(sys.argv[1])
 ]
 try:
-    Supervisor(specs, Listener(), probe=lambda: sys.argv[3] == "ready").run()
+    spare = next((one for one in specs if one.name == "spare"), None)
+    others = [one for one in specs if one is not spare]
+    Supervisor(others, Listener(), probe=lambda: sys.argv[3] == "ready", spare=spare).run()
 except TruelineError as error:
     print(json.dumps(["error", error.exit_code, str(error)]), flush=True)
 print(json.dumps(["end"]), flush=True)
@@ -275,3 +279,47 @@ def test_what_announces_itself_is_waited_for_and_what_is_late_comes_after_everyt
     up.until(lambda item: item[:2] == ["line", "late"])
     kinds = [item[:2] for item in up.told]
     assert kinds.index(["line", "announcing"]) < kinds.index(["ready"]) < kinds.index(["line", "late"])
+
+
+ANSWERING = GOOD.replace('print("pid", os.getpid())', "print('{\"url\": ' + str(os.getpid()) + '}')")
+
+
+def url_of(name):
+    return lambda item: item[:2] == ["line", name] and item[2].startswith('{"url"')
+
+
+def test_children_are_replaced_one_by_one_beside_a_spare_one(drive):
+    up = drive(("first", ANSWERING, 0), ("second", ANSWERING, 0), ("other", GOOD, 0), ("spare", ANSWERING, 0))
+    up.until(lambda item: item == ["ready"])
+    already = len(up.told)
+    up.process.send_signal(signal.SIGUSR1)
+    up.until(lambda item: item == ["note", "all were replaced, one by one"])
+    up.until(lambda item: item == ["line", "spare", "finishing"])
+    seen = [tuple(item[1:]) for item in up.told[already:] if item[0] == "line"]
+    short = [(name, "up" if text.startswith("{") else "down") for name, text in seen]
+    assert [one for one in short if one[0] != "other"] == [
+        ("spare", "up"), ("first", "down"), ("first", "up"), ("second", "down"), ("second", "up"), ("spare", "down"),
+    ]  # fmt: skip
+    assert ("other", "finishing") not in seen
+    up.process.send_signal(signal.SIGTERM)
+    assert up.rest()[-1] == ["end"]
+    assert sum(url_of("spare")(item) for item in up.told) == 1, "it is not started again"
+
+
+def test_nothing_is_replaced_when_the_spare_one_does_not_come_up(drive):
+    up = drive(("first", ANSWERING, 0), ("spare", "print('no model'); raise SystemExit(6)", 0))
+    up.until(lambda item: item == ["ready"])
+    up.process.send_signal(signal.SIGUSR1)
+    (_, said) = up.until(lambda item: item[0] == "note")
+    assert said == "nothing is replaced: spare was started beside and does not answer (no model)"
+    up.process.send_signal(signal.SIGTERM)
+    assert sum(url_of("first")(item) for item in up.rest()) == 1
+
+
+def test_where_there_is_nothing_to_put_beside_it_is_said(drive):
+    up = drive(("serve", GOOD, 0))
+    up.until(lambda item: item == ["ready"])
+    up.process.send_signal(signal.SIGUSR1)
+    assert up.until(lambda item: item[0] == "note") == ["note", "nothing can be replaced here"]
+    up.process.send_signal(signal.SIGTERM)
+    up.rest()

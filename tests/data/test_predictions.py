@@ -22,7 +22,7 @@ DAY = "2026-03-01"
 AT = 1_772_323_200_000_000  # its first microsecond
 
 
-def row(prediction: str = "r-1-0", **given: Any) -> dict[str, Any]:
+def row(prediction: str = "r-1-0", /, **given: Any) -> dict[str, Any]:
     plain: dict[str, Any] = dict.fromkeys(SCHEMA.names())
     plain |= {"prediction_id": prediction, "request_id": "r-1", "row": 0, "event_us": AT, "received_us": AT, "day": DAY}
     plain |= {"version": 1, "arm": "champion", "weight": 1.0, "outcome": "answered", "features": '{"x":1.5}'}
@@ -141,3 +141,60 @@ def test_features_come_back_exactly_as_they_were_served(rows: list[dict[str, Any
     columns = tuple(column for column in COLUMNS if column.name in "idtb")
     found = features(frame(*(json.dumps(one) for one in rows)), columns)
     assert found.drop("_prediction_id").to_dicts() == [{name: one.get(name) for name in "idtb"} for one in rows]
+
+
+def test_ids_that_no_row_has_are_told_wherever_the_others_are(tmp_path: Path) -> None:
+    table = Predictions(tmp_path / "predictions")
+    asked = pl.Series(["a", "b", "c", "c", "d"])
+    assert table.unknown(asked, DAY).sort().to_list() == ["a", "b", "c", "d"]
+    shadow = {"arm": "shadow", "version": 2, "features": None}
+    write(tmp_path / "predictions", row("a"), row("a", **shadow), row("b", day="2025-01-01"))
+    assert table.unknown(asked, DAY).sort().to_list() == ["c", "d"]
+    assert table.unknown(asked, "2027-01-01").sort().to_list() == ["c", "d"]
+    assert table.unknown(asked.clear(), DAY).is_empty()
+
+
+SENT = "key-" + "0123456789abcdef" * 2
+
+
+def sent(row_number: int = 0, **given: Any) -> dict[str, Any]:
+    return row(
+        f"{SENT}-{row_number}", **{"request_id": SENT, "row": row_number, "prediction": 1.0, "replica": "r0"} | given
+    )
+
+
+def told(frame: pl.DataFrame) -> list[tuple[Any, ...]]:
+    return frame.select("prediction_id", "version", "arm", "replica").rows()
+
+
+def test_a_request_that_was_answered_twice_under_its_key_is_read_once_as_it_was_answered_first(tmp_path: Path) -> None:
+    scored = {"arm": "shadow", "version": 2, "features": None}
+    first = (sent(), sent(1), sent(**scored), sent(1, **scored))
+    again = {"received_us": AT + 9, "replica": "r1", "version": 2, "arm": "canary"}
+    second = (sent(**again), sent(1, **again), sent(**again | {"arm": "shadow", "version": 1}))
+    write(tmp_path, *second, row("other", request_id=None))
+    write(tmp_path, *first)
+    wanted = [(f"{SENT}-{number}", *rest) for number in (0, 1) for rest in ((1, "champion", "r0"), (2, "shadow", "r0"))]
+    assert told(Predictions(tmp_path).read_day(DAY)) == [*wanted, ("other", 1, "champion", None)]
+    found = predictions.find(tmp_path, f"{SENT}-1")
+    assert found is not None
+    assert found["replica"] == "r0"
+
+
+def test_an_answer_goes_before_an_attempt_that_failed(tmp_path: Path) -> None:
+    write(tmp_path, sent(prediction=None, outcome="failed"), sent(received_us=AT + 5, replica="r1"))
+    assert told(Predictions(tmp_path).read_day(DAY)) == [(f"{SENT}-0", 1, "champion", "r1")]
+
+
+def test_a_request_that_came_again_on_another_day_belongs_to_the_day_of_its_first_answer(tmp_path: Path) -> None:
+    later = {"event_us": AT + 86_400_000_000, "received_us": AT + 86_400_000_000, "day": "2026-03-02"}
+    write(tmp_path, sent(), sent(**later), row("x", **later), row("y", request_id=None, **later))
+    table = Predictions(tmp_path)
+    assert table.read_day(DAY).height == 1
+    assert table.read_day("2026-03-02")["prediction_id"].to_list() == ["x", "y"]
+    assert table.read_days(DAY, "2026-03-02").height == 3
+
+
+def test_only_keyed_requests_are_looked_at_twice(tmp_path: Path) -> None:
+    write(tmp_path, row("a", request_id="key-5f1.1.0-1"), row("a", request_id="key-5f1.1.0-1"))
+    assert Predictions(tmp_path).read_day(DAY).height == 2

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -41,6 +41,7 @@ from trueline.releases import delivery
 from trueline.releases import loop as releases
 from trueline.settings import StateFolder
 from trueline.store import holders, rows, sqlite, tables
+from trueline.store.database import Database
 from trueline.store.engine import Store
 from trueline.wiring.controllers import Controllers
 from trueline.wiring.services import LocalServices
@@ -165,7 +166,7 @@ class Tracker:
 class Snapshot:
     """The world at one instant, without its processes."""
 
-    image: bytes
+    image: object  # of the database
     time: datetime
     servers: tuple[tuple[str, RouteTable | None, bool], ...]
     routes: str | None
@@ -190,13 +191,14 @@ class Snapshot:
 
 
 class World:
+    hook: Callable[[str], None] | None = None
+    fine = False  # whether the statements of a transaction are boundaries too, where they can be
+
     def __init__(self, root: Path) -> None:
         self.folder = StateFolder(root).create()
-        self.raw = sqlite3.connect(":memory:", isolation_level=None, factory=Undying, check_same_thread=False)
-        self.raw.execute("PRAGMA page_size=1024")
-        self.engine = create_engine("sqlite://", creator=lambda: self.raw, poolclass=StaticPool)
-        event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-        self.database = replace(sqlite.connect(Path(":memory:")), engine=self.engine)
+        self.raw: Any = None  # a connection beside those of the processes
+        self.database = self.open()
+        self.engine = self.database.engine
         tables.metadata.create_all(self.engine)
         self.time = START
         self.servers = {"serve-r0": Server(None), "serve-r1": Server(None)}
@@ -206,10 +208,33 @@ class World:
         self.folder.journals.rmdir()
         self.use_journal("empty")
         self.writing = False
-        self.hook: Callable[[str], None] | None = None
         self.acknowledged: list[tuple[str, str]] = []
         self.alive: set[str] = set()  # processes of which others do not know that they are gone
         self.fences: list[int] = []  # of the leaders whose writes were let through, in order
+
+    def open(self) -> Database:
+        """A new database, and `raw`, which is the only connection to it: a transaction stands still for nobody."""
+        self.raw = sqlite3.connect(":memory:", isolation_level=None, factory=Undying, check_same_thread=False)
+        self.raw.execute("PRAGMA page_size=1024")
+        engine = create_engine("sqlite://", creator=lambda: self.raw, poolclass=StaticPool)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        return replace(sqlite.connect(Path(":memory:")), engine=engine)
+
+    def image(self) -> Any:
+        """All that is in the database."""
+        return self.raw.serialize()
+
+    def put_back(self, image: Any) -> None:
+        if self.raw.in_transaction:
+            self.raw.rollback()
+        self.raw.deserialize(image)
+
+    @contextmanager
+    def dying(self) -> Iterator[None]:
+        """While a process is killed."""
+        yield
+        if self.raw.in_transaction:
+            self.raw.rollback()
 
     def watch_statements(self) -> None:
         """Be hit at every statement and commit of a write transaction too."""
@@ -236,7 +261,7 @@ class World:
 
     def snapshot(self) -> Snapshot:
         return Snapshot(
-            self.raw.serialize(),
+            self.image(),
             self.time,
             tuple((name, one.table, one.up) for name, one in self.servers.items()),
             *(path.read_text() if path.exists() else None for path in (self.folder.routes, self.folder.catalogue)),
@@ -247,9 +272,7 @@ class World:
         )
 
     def restore(self, kept: Snapshot) -> None:
-        if self.raw.in_transaction:
-            self.raw.rollback()
-        self.raw.deserialize(kept.image)
+        self.put_back(kept.image)
         self.time = kept.time
         self.servers = {name: Server(table, up) for name, table, up in kept.servers}
         for path, text in ((self.folder.routes, kept.routes), (self.folder.catalogue, kept.catalogue)):
@@ -290,6 +313,15 @@ class World:
         if not answer["ok"]:
             raise Unavailable(answer["error"])
         return answer
+
+    def ask_each(
+        self, paths: Iterable[Path], message: dict[str, Any], *, timeout: float
+    ) -> Iterator[tuple[Path, dict[str, Any] | Unavailable]]:
+        for path in paths:
+            try:
+                yield path, self.ask(path, message, timeout=timeout)
+            except Unavailable as problem:
+                yield path, problem
 
     def sockets(self, folder: StateFolder) -> list[Path]:
         return [folder.socket(name) for name, server in sorted(self.servers.items()) if server.up]
@@ -338,7 +370,7 @@ def effects(world: World) -> Iterator[None]:
         (delivery, "ask", world.ask),
         (delivery, "_sockets", world.sockets),
         (delivery, "serving_sockets", world.sockets),
-        (delivery, "_side_by_side", lambda do, paths: [do(path) for path in paths]),  # threads would crash in any order
+        (delivery, "ask_each", world.ask_each),
         (os, "replace", rename),
         (gates_loop, "evaluate", judged),
         (evaluation, "evaluate", world.evidence),

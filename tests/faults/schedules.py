@@ -3,7 +3,8 @@
 A schedule is a list of numbers. Each is a move: a machine takes up some work that there is, and goes on to its end, or
 is left standing at one of its transaction or side-effect boundaries (its view of the world growing old), or dies
 there; a person gives a command; a machine's clock jumps; a server dies or starts. A machine that stands is taken
-further by its next move. Between two boundaries nothing else happens, as the database's write lock sees to.
+further by its next move. Between two boundaries nothing else happens, as the database's write lock sees to; in a world
+on PostgreSQL machines stand inside their transactions too, each in its own session.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ select exists(select 1 from outbox where not done and kind = 'route'),
        exists(select 1 from outbox where not done and kind = 'tracking')
 """
 LOCKED = ("rename", "renamed")  # who stands there holds the routes file's lock: others would wait for it
+TURN = "turn"  # who stands there waits for another's transaction to end
 KINDS = ("deliver", "release", "monitor", "schedule", "reconcile", "block", "gate", "train", "feed")
 
 
@@ -66,6 +68,7 @@ class Schedule:
         world.hook = self._boundary
 
     def play(self, moves: Sequence[int]) -> None:
+        self.world.fine = sum(moves) % 2 == 1
         try:
             for move in moves:
                 self._move(move)
@@ -125,7 +128,7 @@ class Schedule:
     def _go_on(self, machine: Machine, stop: int) -> None:
         """To the end, or over `stop` boundaries."""
         job = machine.job
-        steps = stop if 0 < stop < 4 else 99
+        steps = stop * (3 if self.world.fine else 1) if 0 < stop < 4 else 999
         while steps and job is not None:
             steps -= 1
             at = job.switch()
@@ -133,18 +136,18 @@ class Schedule:
                 machine.job = None
                 return
             self.said.append(f"{machine.process.context.actor} stands at {at}")
+            if at == TURN:
+                return
 
     def _kill(self, machine: Machine) -> None:
         """The machine's processes are gone, wherever they stood; others are started."""
         if machine.job is not None:
             self.said.append(f"{machine.process.context.actor} dies")
-            with suppress(Crash):
+            with self.world.dying(), suppress(Crash):
                 machine.job.throw(Crash)
             if not machine.job.dead:
                 raise AssertionError("a dead process went on")
         machine.job = None
-        if self.world.raw.in_transaction:
-            self.world.raw.rollback()
         if machine is not self.machines[-1]:  # its death is seen; the last one is on another machine
             self.world.alive.discard(machine.process.context.actor)
         machine.process = Process(self.world, machine.process.clock.off)

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 from fault_scenes import scenes
+from fault_world import effects
 from schedules import explore
 
 pytestmark = pytest.mark.real
 
 SCHEDULES = 10_000
+ON_POSTGRESQL = 300
 
 
 @pytest.mark.slow
@@ -40,3 +42,21 @@ def test_ten_thousand_schedules_lose_nothing_double_nothing_and_have_one_writer(
         moves, settled = here.moves + there["moves"], here.settled + there["settled"]
         print(f"\n{total} schedules of {moves} moves, {settled} of them followed to rest; seeds 1 and 2")  # noqa: T201
     assert total >= SCHEDULES
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_hundreds_of_schedules_on_postgresql_keep_the_same_rules(postgresql, tmp_path, capsys):
+    """In half of them machines stand still, and are killed, inside their transactions too."""
+    from postgres_world import PostgresWorld
+
+    world = PostgresWorld(tmp_path / "state", postgresql.fresh())
+    try:
+        with effects(world):
+            played = explore(world, scenes(world), count=ON_POSTGRESQL, seeded=3)
+    finally:
+        world.close()
+    with capsys.disabled():
+        found = f"{played.schedules} schedules of {played.moves} moves, {played.settled} of them followed to rest"
+        print(f"\non PostgreSQL {found}; seed 3")  # noqa: T201
+    assert played.schedules >= ON_POSTGRESQL

@@ -11,10 +11,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))  # tests are not a package, and importlib mode adds no paths
 
-from journey import Desk
-
-JOURNEYS = "TRUELINE_JOURNEYS"
-"""Set to `postgresql`, the journeys' projects keep their rows there."""
+from journey import ON_POSTGRESQL, Desk
 
 FOREIGN = ("TRUELINE_URL", "TRUELINE_TOKEN", "TRUELINE_PROJECT", "TRUELINE_STATE", "FORCE_COLOR")
 
@@ -31,14 +28,14 @@ def _quiet_surroundings():
 def new_desk(tmp_path_factory, request):
     """Make empty folders to work in; whatever still runs there is ended with the module.
 
-    With `seeded` the MLflow database is there already.
+    With `seeded` the MLflow database is there already, and always on PostgreSQL: that it makes itself is seen on SQLite.
     """
     desks: list[Desk] = []
+    new_database = request.getfixturevalue("postgresql").fresh if ON_POSTGRESQL else None
 
     def make(name: str, *, seeded: bool = False) -> Desk:
-        url = request.getfixturevalue("postgresql").fresh() if os.environ.get(JOURNEYS) == "postgresql" else None
-        desks.append(Desk(tmp_path_factory.mktemp(name), url))
-        if seeded:
+        desks.append(Desk(tmp_path_factory.mktemp(name), new_database))
+        if seeded or ON_POSTGRESQL:
             state = desks[-1].state
             state.root.mkdir()
             shutil.copy(request.getfixturevalue("mlflow_database"), state.tracking_database)

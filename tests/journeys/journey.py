@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,9 +19,16 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import polars as pl
+import pytest
 
 from trueline.cli.main import main
 from trueline.settings import StateFolder
+
+ON_POSTGRESQL = os.environ.get("TRUELINE_JOURNEYS") == "postgresql"
+"""Whether the journeys' projects keep their rows there; `.ci/run` has them do both."""
+
+no_database = pytest.mark.skipif(ON_POSTGRESQL, reason="ends before any database is looked at, whichever it would be")
+server_alone = pytest.mark.skipif(ON_POSTGRESQL, reason="asks the model server, which looks at no database")
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ROWS = 600
@@ -100,9 +108,10 @@ def frame(*, rows: int = ROWS, seed: int = 1) -> pl.DataFrame:
 class Desk:
     """A folder with a project in it, and the command line."""
 
-    def __init__(self, folder: Path, database: str | None = None) -> None:
+    def __init__(self, folder: Path, new_database: Callable[[], str] | None = None) -> None:
         self.folder = folder
-        self.database = database  # a URL that every project file made here names; None: SQLite in the state folder
+        self.new_database = new_database  # gives the URL of an empty one; None: SQLite in the state folder
+        self.database = None if new_database is None else new_database()  # every project file made here names it
         self.state = StateFolder(folder / ".trueline")
         self._servers: list[subprocess.Popen[str]] = []
 
@@ -117,7 +126,7 @@ class Desk:
         finally:
             signal.signal(signal.SIGTERM, terminated)
         if arguments[0] == "init" and code == 0:
-            self._name_database()
+            self.name_database()
         return Said(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
     def write(self, name: str, text: str) -> Path:
@@ -135,10 +144,11 @@ class Desk:
         facts = {"source": "data.csv", "target": "y", "time": "at", "entity": "id", **changes}
         lines = "".join(f"  {name}: {value}\n" for name, value in facts.items() if value)
         self.write("trueline.yaml", f"version: 1\nproject: desk\ndata:\n{lines}train: model.py:fit\n")
-        self._name_database()
+        self.name_database()
         self.write("model.py", model)
 
-    def _name_database(self) -> None:
+    def name_database(self) -> None:
+        """Have the project file say where its rows are."""
         if self.database is not None:
             path = self.folder / "trueline.yaml"
             path.write_text(f"{path.read_text()}database: {self.database}\n")

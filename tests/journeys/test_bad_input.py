@@ -7,7 +7,7 @@ import os
 import socket
 
 import pytest
-from journey import MODEL, START, Desk
+from journey import MODEL, START, Desk, no_database, server_alone
 
 # MLflow 3.17 on SQLAlchemy 2.1
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
@@ -49,6 +49,7 @@ def up(served):
     return served.up()
 
 
+@no_database
 @pytest.mark.parametrize("command", ["run", "status", "up", "events", "why 1", "versions"])
 def test_without_a_project_file_a_command_says_how_to_make_one(new_desk, command):
     desk = new_desk("nothing")
@@ -58,6 +59,7 @@ def test_without_a_project_file_a_command_says_how_to_make_one(new_desk, command
     assert list(desk.folder.iterdir()) == []
 
 
+@no_database
 @pytest.mark.parametrize(
     ("text", "line", "told"),
     [
@@ -292,15 +294,21 @@ def test_a_read_only_state_folder_is_exit_code_6(desk):
         assert "make it writable" in said.complaint
 
 
-def test_a_database_that_is_none_is_one_sentence(new_desk):
+def test_a_database_that_is_none_of_ours_is_one_sentence(new_desk):
     desk = new_desk("rubbish")
     desk.data("won", "answer")
     desk.project()
-    desk.state.root.mkdir()
-    desk.state.database.write_text("this was a shopping list " * 100)
+    if desk.database is None:
+        desk.state.root.mkdir()
+        desk.state.database.write_text("this was a shopping list " * 100)
+    else:
+        import psycopg
+
+        with psycopg.connect(desk.database) as session:
+            session.execute("create table shopping_list (milk text)")
     said = desk.trueline("status")
     assert said.code == 6
-    assert "control.db" in said.complaint
+    assert ("control.db" if desk.database is None else "shopping_list") in said.complaint
 
 
 def test_what_a_killed_server_left_behind_is_in_nobodys_way(served):
@@ -326,6 +334,7 @@ def test_a_port_in_use_is_exit_code_6(served):
 GOOD = {"x": 1.0, "z": 0.5}
 
 
+@server_alone
 @pytest.mark.parametrize(
     ("body", "told"),
     [
@@ -357,6 +366,7 @@ def test_a_bad_request_is_400_with_a_sentence(up, body, told):
     assert up.ask("POST", "/predict", GOOD).status == 200
 
 
+@server_alone
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -380,12 +390,14 @@ def test_a_bad_tensor_is_400_with_a_sentence(up, changes, told):
     assert told in reply.error
 
 
+@server_alone
 @pytest.mark.parametrize("tensor", ['{"name": "x", "shape": [1], "datatype": "FP64", "data": [NaN]}'])
 def test_a_tensor_without_a_number_is_400(up, tensor):
     reply = up.ask("POST", "/v2/models/desk/infer", f'{{"inputs": [{tensor}]}}'.encode())
     assert reply.status == 400, reply.body
 
 
+@server_alone
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
@@ -406,6 +418,7 @@ def test_what_the_model_server_does_not_have_is_4xx_with_a_sentence(up, method, 
     assert len(reply.error) > 10
 
 
+@server_alone
 def test_ten_megabytes_are_413(up):
     rows = json.dumps({"instances": [GOOD] * 480_000}).encode()
     assert len(rows) > 10 * 2**20
@@ -415,6 +428,7 @@ def test_ten_megabytes_are_413(up):
     assert up.ask("POST", "/predict", GOOD).status == 200
 
 
+@server_alone
 @pytest.mark.parametrize(
     "body",
     [

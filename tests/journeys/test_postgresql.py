@@ -7,11 +7,12 @@ import subprocess
 import sys
 
 import pytest
-from journey import MODEL, Desk
+from journey import MODEL, ON_POSTGRESQL, Desk
 
 # MLflow 3.17 on SQLAlchemy 2.1
 pytestmark = [
     pytest.mark.real,
+    pytest.mark.skipif(ON_POSTGRESQL, reason="is on PostgreSQL by itself, and has run"),
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"),
 ]
 

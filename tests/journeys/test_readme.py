@@ -83,6 +83,8 @@ def test_what_it_says_is_what_happens(desk):
             up = desk.up()
             continue
         said = typed(desk, meant(command, known, up))
+        if command.startswith("trueline init"):
+            desk.name_database()
         if "/predict" in command:
             told = json.loads(said)
             promised = json.loads(blocks("json")[0])
@@ -115,6 +117,7 @@ def test_the_facts_it_shows_are_those_that_init_writes(desk):
     shown = yaml.safe_load(blocks("yaml")[0])
     written = yaml.safe_load((desk.folder / "trueline.yaml").read_text())
     shown["project"] = written["project"]
+    assert written.pop("database", None) == desk.database
     assert written == shown
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -14,6 +15,8 @@ import pytest
 
 from trueline.domain.contracts import Column, Contract, Kind, Role
 from trueline.packaging.build import Packaged, package
+
+sys.path.append(str(Path(__file__).parent))  # tests are not a package, and importlib mode adds no paths
 
 CARRIERS = tuple("ABCDEFGH")
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)

@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from trueline.errors import PackagingFailed
-from trueline.packaging import edges
+from trueline.packaging import edges, manifest
 from trueline.packaging.executors import load
 from trueline.packaging.manifest import FILES
 from trueline.packaging.parity import TOLERANCE, as_columns
@@ -61,6 +61,10 @@ REGRESSORS: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda r: xgb.XGBRegressor(n_estimators=60, learning_rate=0.9, early_stopping_rounds=2, n_jobs=1).fit(
             r.frame[NUMBERS][:400], r.minutes[:400], eval_set=[(r.frame[NUMBERS][400:], r.minutes[400:])], verbose=False
         ),
+        "onnx",
+    ),
+    "XGBoost, pruned": (  # nodes that were cut off stay in the file, marked as such
+        lambda r: xgb.XGBRegressor(**X, tree_method="exact", gamma=500).fit(r.frame[NUMBERS], r.minutes),
         "onnx",
     ),
     "XGBoost, linear": (
@@ -219,6 +223,7 @@ def test_a_torn_booster_file_is_refused_in_a_sentence(rows: Any, pack: Any, monk
     only("xgboost", monkeypatch)
     packaged = pack(xgb.XGBRegressor(**X).fit(rows.frame[NUMBERS], rows.minutes))
     (packaged.folder / FILES["xgboost"]).write_bytes(b"no model")
+    manifest.write(packaged.folder, manifest.read(packaged.folder))  # as if it had been packaged so
     with pytest.raises(PackagingFailed, match=r"model\.ubj cannot be read as a model"):
         load(packaged.folder, None)
 

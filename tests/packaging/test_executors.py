@@ -14,6 +14,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 
 from trueline.errors import NotFound, PackagingFailed
+from trueline.packaging import manifest
 from trueline.packaging.executors import load
 from trueline.packaging.trees import floor_to_float32
 
@@ -57,6 +58,9 @@ def test_a_manifest_of_another_time_is_refused(boosting: Any, change: dict[str, 
 
 def test_a_torn_manifest_and_a_torn_model_are_refused(boosting: Any) -> None:
     (boosting.folder / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(PackagingFailed, match=r"model\.onnx is damaged or another model's"):
+        load(boosting.folder, None)
+    manifest.write(boosting.folder, manifest.read(boosting.folder))  # as if it had been packaged so
     with pytest.raises(PackagingFailed, match="ONNX Runtime cannot load"):
         load(boosting.folder, None)
     (boosting.folder / "trueline.json").write_text("{")

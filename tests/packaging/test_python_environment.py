@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from trueline.errors import PackagingFailed
-from trueline.packaging import python_environment
+from trueline.packaging import manifest, python_environment
 from trueline.packaging.executors import load
 from trueline.packaging.python_model import Code
 from trueline.settings import StateFolder
@@ -43,6 +43,7 @@ def packaged(pack, tmp_path, monkeypatch):
     lock = made.folder / python_environment.LOCK
     wanted = [line for line in lock.read_text().splitlines() if line.partition("==")[0] in KEPT or line[0] == "#"]
     lock.write_text("\n".join([*wanted, f"six=={other_than(importlib.metadata.version('six'))}"]) + "\n")
+    manifest.write(made.folder, manifest.read(made.folder))  # as if it had been packaged so
     return made
 
 

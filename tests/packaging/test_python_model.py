@@ -14,7 +14,7 @@ import yaml
 
 from real import need
 from trueline.errors import PackagingFailed
-from trueline.packaging import python_environment, python_worker
+from trueline.packaging import manifest, python_environment, python_worker
 from trueline.packaging.executors import load
 from trueline.packaging.python_model import Code
 from trueline.serving.pipe import Broken, Inbox, Ready, Refused, Values, Work, frame
@@ -217,6 +217,7 @@ def test_an_environment_that_cannot_be_built_is_told(pack, project, code, monkey
     packaged = pack(project.function, code=code)
     lock = packaged.folder / "requirements.lock"
     lock.write_text(lock.read_text() + "no-such-thing-at-all==9.9\n")
+    manifest.write(packaged.folder, manifest.read(packaged.folder))  # as if it had been packaged so
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(packaged.folder.parent / "cache"))
     monkeypatch.setattr(python_environment, "_run", broken_pip)

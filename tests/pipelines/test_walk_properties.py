@@ -39,26 +39,29 @@ def graphs(draw: Any) -> Graph:
     return Graph(tuple(calls), {"step": calls[-1].name, "path": []})
 
 
-def expected(graph: Graph) -> dict[str, Any]:
+def expected(graph: Graph, rows: str) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for call in graph.calls:
-        parts = [made.get(one["step"], "rows") for one in call.arguments["parts"]["list"]]
+        parts = [made.get(one["step"], rows) for one in call.arguments["parts"]["list"]]
         made[call.name] = [call.name, call.arguments["salt"]["value"], *parts]
     return made
 
 
 class Dying(InstantProcesses):
-    """Counts what is computed; at chosen moments the worker dies, before or after the work or the commit."""
+    """Counts what is computed; at chosen moments the worker dies, before or after the work or the commit.
 
-    def __init__(self, world: World, moments: set[int]) -> None:
+    What is computed holds the rows' digest, so that no example finds in the cache what an earlier one has made.
+    """
+
+    def __init__(self, rows: str, moments: set[int]) -> None:
         super().__init__(self._make)
-        self.world = world
+        self.rows = rows
         self.moments, self.moment = moments, 0
         self.computed: list[str] = []
 
     def _make(self, spec: StepSpec, given: dict[str, Any]) -> Any:
         self.computed.append(spec.name)
-        return [spec.name, given["salt"], *given["parts"]]
+        return [spec.name, given["salt"], *(self.rows if part == "rows" else part for part in given["parts"])]
 
     def die(self) -> None:
         self.moment += 1
@@ -115,7 +118,7 @@ def test_each_step_is_committed_once_whenever_the_worker_dies(
 ) -> None:
     rows_digest = f"rows-{next(counter)}"
     run = world.start()
-    processes = Dying(world, moments)
+    processes = Dying(rows_digest, moments)
     context = world.context
     object.__setattr__(world, "context", _with_store(context, DyingStore(world.store, processes.die)))
     abandoned = []
@@ -137,7 +140,7 @@ def test_each_step_is_committed_once_whenever_the_worker_dies(
                 late.to_end()
     finally:
         object.__setattr__(world, "context", context)
-    wanted = expected(graph)
+    wanted = expected(graph, rows_digest)
     assert world.value(tree) == wanted[graph.calls[-1].name]
     committed = [name for _, name, _ in world.events(run, "step.succeed", "step.reuse")]
     assert sorted(committed) == sorted(wanted), "each once"
@@ -150,7 +153,7 @@ def test_each_step_is_committed_once_whenever_the_worker_dies(
 
 def _again_everything_cached_is_reused(world: World, graph: Graph, rows_digest: str) -> None:
     run, fence = world.claim(world.start())
-    processes = Dying(world, set())
+    processes = Dying(rows_digest, set())
     world.walk(run, fence, graph, processes, rows_digest=rows_digest).to_end()
     assert sorted(processes.computed) == [call.name for call in graph.calls if not call.cache]
     world.end(run, fence)
@@ -162,7 +165,7 @@ def test_what_an_attempt_had_finished_is_not_computed_again(world: World, graph:
     graph = replace(graph, calls=tuple(replace(call, cache=False) for call in graph.calls))
     rows_digest = f"rows-{next(counter)}"
     run, fence = world.claim(world.start())
-    processes = Dying(world, {moment})
+    processes = Dying(rows_digest, {moment})
     try:
         world.walk(run, fence, graph, processes, rows_digest=rows_digest).to_end()
     except Crash:

@@ -191,6 +191,18 @@ def test_one_server_that_takes_its_time_keeps_no_other_waiting(store, folder, se
     other.close()
 
 
+def test_of_a_server_that_takes_too_long_it_is_said_what_it_is_still_loading(folder, server):
+    said = {"ok": True, "hold": False, "table": encode(server.table), "loading": [{"version": 7, "failed": "it hung"}]}
+    server.answer = lambda _: said
+    path, wanted = folder.socket("serve-r0"), table(2, 7)
+    silence, refusal = Unavailable("it does not answer"), Unavailable("it will not")
+    silence.__cause__ = TimeoutError()
+    with pytest.raises(Unavailable, match=r"^serve-r0 is still loading version 7; the last attempt failed: it hung$"):
+        delivery._insist(path, folder, wanted, frozenset(), silence)
+    with pytest.raises(Unavailable, match=r"^it will not$"):
+        delivery._insist(path, folder, wanted, frozenset(), refusal)
+
+
 def test_a_socket_that_a_dead_server_left_does_not_count(store, folder, server):
     server.close()
     want(store, table(2, 7))

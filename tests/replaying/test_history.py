@@ -1,5 +1,6 @@
 """A labelled history as a stream: where it is cut, what comes when, and what a label says."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueline.domain.project import Data, Project
+from trueline.domain.project import Data, Engines, Project
 from trueline.errors import InvalidData, InvalidInput
+from trueline.projectfile import load
 from trueline.replaying import history
 from trueline.replaying.history import History
 
@@ -49,6 +51,32 @@ def test_the_copy_knows_the_past_only_and_the_project_is_left_alone(folder, tmp_
     assert (place / "model.py").exists()
     assert not (place / ".trueline").exists()
     assert pl.read_csv(folder / "rows.csv").height == 200
+
+
+ENGINES = """\
+version: 1
+project: p
+data: {source: rows.csv, target: y, time: at}
+train: model.py:fit
+database: env:DATABASE_URL
+tracking: https://mlflow.acme
+storage: s3://acme/trueline
+retrain: {rehearse: 7d}
+targets:
+  dev:
+  prod: {database: env:PROD_DATABASE_URL, storage: s3://acme/prod, gates: {approve: {by: [zoë], count: 1}}}
+"""
+
+
+def test_the_copy_works_in_no_database_that_others_work_in(tmp_path):
+    """At a time long past it would retrain, release and roll back there."""
+    file = tmp_path / "trueline.yaml"
+    file.write_text(ENGINES)
+    mine = {target: load(file, target) for target in (None, "dev", "prod")}
+    history.keep_to_itself(file)
+    for target, before in mine.items():
+        assert before.engines.database
+        assert load(file, target) == replace(before, engines=Engines())
 
 
 @settings(deadline=None, max_examples=50)

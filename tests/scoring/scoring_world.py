@@ -37,7 +37,7 @@ def score(
     files = inputs.files_of(str(source))
     outputs.check(str(output), str(source), files, overwrite=True)
     scoring = Scoring(load(model, None), version=version, bad_rows=BadRows(bad_rows), keep=keep)
-    outputs.write(str(output), scoring.outputs(inputs.pieces(files, scoring.wanted)))
+    outputs.write(str(output), scoring.outputs(inputs.pieces(files, scoring.wanted, scoring.own)))
     return scoring
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shutil
@@ -73,12 +74,13 @@ def test_all_columns_come_along_or_those_that_are_named(predict, frame, expected
     assert found[0].drop("prediction", "version").equals(frame)
 
 
-@pytest.mark.parametrize("name", ["out.parquet", "out.csv", "out.tsv", "out"])
+@pytest.mark.parametrize("name", ["out.parquet", "out.csv", "out.tsv", "out.jsonl", "out.ndjson", "out"])
 def test_every_form_of_output(predict, frame, expected, name):
     frame.write_parquet("in.parquet")
     said = predict("--input", "in.parquet", "--output", name)
     assert said.code == 0, said.err
     read = {"out.parquet": pl.read_parquet, "out.csv": pl.read_csv, "out": pl.read_delta}
+    read |= {"out.jsonl": pl.read_ndjson, "out.ndjson": pl.read_ndjson}
     found = read.get(name, lambda path: pl.read_csv(path, separator="\t"))(name)
     assert found["prediction"].to_list() == expected.to_list()
     assert found["flight"].to_list() == frame["flight"].to_list()
@@ -111,6 +113,81 @@ def test_a_delta_table_with_partitions_and_a_column_that_came_later(predict, fra
     order = frame.with_columns(expected).sort("exact")
     assert found.sort("exact")["prediction"].equals(order["prediction"])
     assert found["flight"].null_count() == 20
+
+
+def test_json_lines_keep_what_they_have(predict, frame, expected):
+    rows = frame.drop("minutes").rows(named=True)
+    rows[3] |= {"tags": ["a", {"b": None}], "big": 2**70, "wind": None}
+    expected_rows = [{**row, "prediction": value, "version": None} for row, value in zip(rows, expected, strict=True)]
+    Path("in.jsonl").write_text("\ufeff" + "\r\n".join(json.dumps(row) for row in rows))
+    with gzip.open("zipped.ndjson.gz", "wt") as file:
+        file.write("".join(f"{json.dumps(row)}\n\n" for row in rows))
+    for source in ("in.jsonl", "zipped.ndjson.gz"):
+        said = predict("--input", source, "--output", "out.jsonl", "--overwrite")
+        assert said.code == 0, said.err
+        found = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+        assert found[3]["tags"] == rows[3]["tags"]
+        assert found[3]["big"] == 2**70
+        for row, made in zip(expected_rows, found, strict=True):
+            assert made == {"tags": None, "big": None} | row
+            assert type(made["hour"]) is int
+
+
+def test_lines_that_are_no_rows_are_refused_like_rows(predict, frame):
+    rows = [json.dumps(row) for row in frame.drop("minutes", "wind").rows(named=True)[:6]]
+    rows[1] = json.dumps(json.loads(rows[1]) | {"wind": "strong"})
+    rows[2:] = ["{", '["a"]', '{"wait": NaN}', rows[5].replace("{", '{"wind": 1.5, ')]
+    Path("in.jsonl").write_text("\n".join(rows))
+    said = predict("--input", "in.jsonl", "--output", "out.jsonl")
+    assert (said.code, Path("out.jsonl").exists()) == (2, False)
+    assert said.err.splitlines()[-1].startswith(
+        "trueline: in.jsonl: row 1: input 'wind' is missing; correct the row, or"
+    )
+    said = predict(
+        "--input", "in.jsonl", "--output", "out.jsonl", "--bad-rows", "null", "--json", "--columns", "flight"
+    )
+    assert (said.json["rows"], said.json["refused"]) == (6, 5)
+    found = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    nan = "JSON has neither NaN nor Infinity, write null for a missing value"
+    assert [one["refused"] for one in found] == [
+        "input 'wind' is missing",
+        "input 'wind': expected float32, got string",
+        "it is not valid JSON (Input data was truncated); each line is a row",
+        "expected an object of columns on the line",
+        f"it is not valid JSON (invalid character (byte 9); {nan}); each line is a row",
+        None,
+    ]
+    assert [one["flight"] for one in found] == ["f0", "f1", None, None, None, "f5"]
+    said = predict("--input", "in.jsonl", "--output", "out.parquet", "--bad-rows", "drop", "--columns", "nothing")
+    assert (said.code, "has no column 'nothing'; correct --columns" in said.err) == (2, True)
+
+
+def test_an_array_over_many_lines_is_no_json_lines(predict, frame, monkeypatch):
+    Path("in.jsonl").write_text(json.dumps(frame.rows(named=True)[:2], indent=1))
+    said = predict("--input", "in.jsonl", "--output", "out.jsonl")
+    assert said.code == 2
+    assert "row 1: it is not valid JSON (Input data was truncated); each line is a row" in said.err
+    monkeypatch.setattr("trueline.scoring.lines.LINE_BYTES", 100)
+    monkeypatch.setattr("trueline.scoring.lines.PIECE_BYTES", 64)
+    Path("in.jsonl").write_text(json.dumps(frame.rows(named=True)))
+    said = predict("--input", "in.jsonl", "--output", "out.jsonl")
+    assert (said.code, "has a line of more than 0 MB; JSON lines have one row on each line" in said.err) == (2, True)
+
+
+def test_json_lines_without_a_row_are_a_table_without_rows(predict):
+    Path("in.jsonl").write_text("\n \n")
+    said = predict("--input", "in.jsonl", "--output", "out.parquet", "--json")
+    assert (said.code, said.json["rows"]) == (0, 0)
+    assert pl.read_parquet("out.parquet").columns[-2:] == ["prediction", "version"]
+
+
+def test_a_zip_that_was_cut_off_is_one_sentence(predict, frame):
+    whole = gzip.compress("".join(json.dumps(row) + "\n" for row in frame.rows(named=True)).encode())
+    for number, content in enumerate((whole[:-20], b"no zip at all", whole[:40] + b"x" * 60)):
+        Path(f"{number}.jsonl.gz").write_bytes(content)
+        said = predict("--input", f"{number}.jsonl.gz", "--output", "out.jsonl")
+        assert (said.code, said.err.count("\n")) == (2, 1), said.err
+        assert said.err.startswith(f"trueline: {number}.jsonl.gz cannot be read (")
 
 
 def broken_frame(frame):
@@ -257,6 +334,18 @@ def test_columns_that_the_contract_forbids_are_refused(predict, frame, models, t
     assert predict("--input", "in.parquet", "--output", "out.parquet", "--model", "strict", model=None).code == 0
     said = predict("--input", "extra.parquet", "--output", "b.parquet", "--model", "strict", model=None)
     assert (said.code, "'extra', which is not in the contract" in said.err) == (2, True)
+
+
+def test_an_empty_name_is_one_sentence(predict, frame):
+    frame.write_parquet("in.parquet")
+    said = predict("--input", "", "--output", "out.csv")
+    assert (said.code, said.err) == (2, "trueline: --input is empty; name a file, a glob, a folder or a Delta table\n")
+    for output in ("", ".", "/"):
+        said = predict("--input", "in.parquet", "--output", output)
+        assert (said.code, said.err.startswith(f"trueline: --output {output!r} names no file; name one that ")) == (
+            2,
+            True,
+        )
 
 
 def test_without_a_released_version_that_is_said(predict, frame, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 
@@ -119,6 +120,56 @@ def test_batch_and_online_answers_are_the_same(name, rows, models, servers, tmp_
         assert together.json["predictions"] == again["prediction"].to_list()
 
 
+JSON = (
+    st.none()
+    | st.booleans()
+    | st.integers(0, 23)
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from([3.0, 1e39, -0.0, 1e308, "A", "1", []])
+)
+GOOD = {"wait": 1.5, "wind": 2, "exact": -0.1, "hour": 7, "stops": 1.0, "carrier": "B", "more": "a"}
+OBJECTS = st.builds(
+    lambda odd, gone: {name: value for name, value in (GOOD | odd).items() if name not in gone},
+    st.dictionaries(st.sampled_from([*GOOD][:-1]), JSON, max_size=2),
+    st.frozensets(st.sampled_from([*GOOD]), max_size=1),
+)
+NO_ROWS = ['{"wait": NaN}', '{"wait": 1e400}', '{"wait": 1', "[1]", "7", '"\\ud800"']
+
+
+@pytest.mark.parametrize("name", ["boosting", "strings", "native"])
+@settings(
+    max_examples=25,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(rows=st.lists(OBJECTS | st.sampled_from(NO_ROWS), min_size=1, max_size=8))
+def test_json_lines_get_the_answers_of_requests(name, rows, models, servers, tmp_path):
+    """Each line is what /predict takes: the same answer, or the same words."""
+    names = {
+        "more",
+        *load(models(name), None).signature.names,
+    }  # what else there is a server has to journal, and judges
+    lines = [
+        row if isinstance(row, str) else json.dumps({key: value for key, value in row.items() if key in names})
+        for row in rows
+    ]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    found = scored(models(name), tmp_path / "in.jsonl", tmp_path / "out.parquet", bad_rows="null", keep=[])
+    for line, refused, prediction in zip(lines, found["refused"], found["prediction"], strict=True):
+        said = servers(name).request("POST", "/predict", body=line.encode())
+        if said.status == 200:
+            assert refused is None, line
+            if name != "strings":  # as above
+                assert said.json["predictions"] == [prediction]
+        elif said.status == 400 and line not in NO_ROWS:
+            assert said.error.removesuffix(" at row 0") == refused
+        elif said.status == 400:
+            assert refused.startswith(("it is not valid JSON", "expected an object"))
+        else:
+            assert refused == "the model gave no finite number"
+
+
 @pytest.mark.parametrize("name", ["boosting", "strings"])
 @given(rows=ROWS)
 def test_the_rules_for_columns_and_those_for_rows_agree(name, rows, models):
@@ -137,11 +188,12 @@ def test_the_rules_for_columns_and_those_for_rows_agree(name, rows, models):
 
 
 @pytest.mark.parametrize("name", ["boosting", "strings", "native"])
-def test_a_csv_file_gets_the_answers_of_a_parquet_file(name, models, frame, tmp_path):
+@pytest.mark.parametrize(("form", "write"), [("csv", pl.DataFrame.write_csv), ("jsonl", pl.DataFrame.write_ndjson)])
+def test_a_file_of_text_gets_the_answers_of_a_parquet_file(name, form, write, models, frame, tmp_path):
     frame.write_parquet(tmp_path / "in.parquet")
-    frame.write_csv(tmp_path / "in.csv")
+    write(frame, tmp_path / f"in.{form}")
     one = scored(models(name), tmp_path / "in.parquet", tmp_path / "one.parquet")
-    other = scored(models(name), tmp_path / "in.csv", tmp_path / "other.parquet")
+    other = scored(models(name), tmp_path / f"in.{form}", tmp_path / "other.parquet")
     assert other["prediction"].to_list() == one["prediction"].to_list()
 
 
@@ -150,6 +202,25 @@ def test_the_size_of_a_piece_changes_nothing(models, frame, tmp_path, monkeypatc
     whole = scored(models("boosting"), tmp_path / "in.parquet", tmp_path / "whole.parquet")
     monkeypatch.setattr("trueline.scoring.inputs.PIECE_ROWS", 7)
     assert scored(models("boosting"), tmp_path / "in.parquet", tmp_path / "parts.parquet").equals(whole)
+
+
+def test_the_size_of_a_piece_of_json_lines_changes_nothing(models, frame, tmp_path, monkeypatch):
+    rows = frame.rows(named=True)
+    rows[0] |= {"seat": 7, "tags": None}
+    rows[20] |= {"seat": 7.5, "tags": "a"}
+    rows[40] |= {"late": {"by": [1]}, "tags": 3}
+    del rows[9]["flight"]
+    (tmp_path / "in.jsonl").write_text("".join(f"{json.dumps(row)}\n\n" for row in rows))
+    whole = scored(models("boosting"), tmp_path / "in.jsonl", tmp_path / "whole.parquet")
+    assert [dtype for name, dtype in whole.schema.items() if name in ("seat", "tags", "late")] == [
+        pl.Float64,
+        pl.String,
+        pl.String,
+    ]
+    assert whole["late"].drop_nulls().to_list() == ['{"by":[1]}']
+    monkeypatch.setattr("trueline.scoring.lines.PIECE_ROWS", 7)
+    monkeypatch.setattr("trueline.scoring.lines.PIECE_BYTES", 301)
+    assert scored(models("boosting"), tmp_path / "in.jsonl", tmp_path / "parts.parquet").equals(whole)
 
 
 @pytest.mark.parametrize(

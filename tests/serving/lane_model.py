@@ -93,8 +93,9 @@ class Lane:
         while waiting and (now - waiting[0]) * NS > door.patience_ns:
             self.outcome.expired.append(waiting.popleft())
             self._again(now, answered=False)
+        newest = waiting and (now - waiting[0]) * NS > door.fresh_ns
         while waiting and (not out or (len(out) + 1) * self.rows <= door.rows):
-            out.append(waiting.popleft())
+            out.append(waiting.pop() if newest else waiting.popleft())
         many = len(out) * self.rows
         door.took(many, len(waiting) * self.rows, int(now * NS))
         if out:

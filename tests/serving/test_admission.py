@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import random
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from time import perf_counter_ns
 
+import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lane_model import Outcome, simulate
+from lane_model import NS, Outcome, simulate
+from serving_world import SIGNATURE
 
 from trueline.serving.admission import BURST, Admission, Pace
+from trueline.serving.batching import Lane, Share
+from trueline.serving.limits import Limits
+from trueline.serving.metrics import Metrics
+from trueline.serving.runners import Batch, Done, Scored
 
 MODELS = {  # seconds of a batch of n rows, and the requests per second that can be answered
     "a millisecond a row": (lambda n: 0.0003 + 0.001 * n, 900),
@@ -50,6 +61,83 @@ def test_five_times_the_load_leaves_those_let_in_within_four_times_the_usual(mod
     after = 2 * long + 5
     assert outcome.lost(after) == 0
     assert outcome.p99(after) <= 2 * outcome.p99(0, long)
+
+
+KINDS = {  # seconds of a batch of n rows, of those of a lone one, the requests they answer, and the rows of a batch
+    "all of it for each row": (lambda n, lone: 0.0003 + lone * n, lambda lone: 1 / (0.0003 + lone), 1024),
+    "a fifth for each row": (lambda n, lone: lone * (1 + 0.2 * n), lambda lone: 3.75 / lone, 1024),
+    "a hundredth for each row": (lambda n, lone: lone * (1 + 0.01 * n), lambda lone: 75 / lone, 1024),
+    "none of it for a row": (lambda n, lone: lone + 0 * n, lambda lone: 64 / lone, 64),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lone", [0.001, 0.005, 0.020, 0.100])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.real) for seed in range(2, 6))])
+def test_the_beginning_of_an_overload_counts_too(kind, lone, seed):
+    """Three seconds of it, from the first moment on, whatever a batch and a row cost."""
+    seconds, answerable, most = KINDS[kind]
+    capacity = answerable(lone)
+    if capacity > 5000:
+        pytest.skip("parsing its requests costs more than answering them")
+    dice = random.Random(seed)
+    usual = max(3.0, 300 / capacity)  # else its p99 is a matter of luck
+    arrivals = [
+        *poisson(capacity / 2, 0, usual, dice),
+        *poisson(5 * capacity, usual, usual + 3, dice),
+        *poisson(capacity / 2, usual + 3, usual + 11, dice),
+    ]
+    outcome = simulate(arrivals, lambda rows: seconds(rows, lone) * (1 + 0.2 * dice.random()), batch_rows=most)
+    # not the first second, in which it is not known what a batch takes; nor the last moments: who came then waits among
+    # those who came with the overload
+    assert outcome.lost(1, usual - 1) <= 0.005 * len(outcome.latencies(0, usual))
+    assert outcome.p99(usual, usual + 3) <= 4 * max(outcome.p99(0, usual), 0.003)
+    assert len(outcome.latencies(usual, usual + 3)) >= 0.6 * capacity * 3, "the model is not idle meanwhile"
+    assert outcome.lost(usual + 8) == 0
+
+
+def test_while_it_is_not_known_whether_it_is_a_burst_the_newest_come_first_and_after_it_the_oldest():
+    seconds, capacity = MODELS["ten milliseconds a row"]
+    dice = random.Random(7)
+    before = poisson(capacity / 4, 0, 2, dice)
+    burst = [2 + 0.0005 * one for one in range(40)]
+    outcome = simulate([*before, *burst, 2.1, 2.2], seconds)
+    assert outcome.lost() == 0, "nobody is refused because of an order"
+    assert ordered(outcome, until=2)
+    answered = {arrived: arrived + latency for arrived, latency in outcome.answered}
+    assert answered[burst[-1]] < answered[burst[10]], "the newest first"
+    assert answered[2.2] > answered[burst[10]], "and then nobody is overtaken"
+
+
+@pytest.mark.parametrize("load", [0.5, 0.8])
+@pytest.mark.parametrize("model", MODELS)
+def test_in_usual_times_the_first_to_come_is_the_first_to_be_answered(model, load):
+    seconds, capacity = MODELS[model]
+    outcome = simulate(poisson(load * capacity, 0, 4, random.Random(8)), seconds)
+    assert outcome.lost() == 0
+    overtaken = sum(one > other + 1e-9 for one, other in pairwise(moments(outcome)))
+    assert overtaken <= 0.02 * len(outcome.answered)
+
+
+@pytest.mark.parametrize("lone", [0.1, 0.2, 0.3])
+def test_of_a_slow_version_none_is_scored_who_would_miss_the_deadline(lone):
+    """Else a version that is merely loaded is blamed for it, and a process killed."""
+    arrivals = [*poisson(0.3 / lone, 0, 20, random.Random(9)), *poisson(5 / lone, 20, 30, random.Random(10))]
+    outcome = simulate(sorted(arrivals), lambda rows: lone * rows)
+    late = [latency for latency in outcome.latencies() if latency > 0.9]
+    assert len(late) <= 4, "one batch, before it was known that a batch spares nothing"
+    assert max(rows for rows, _ in outcome.batches) * lone <= 0.9
+
+
+def test_small_stalls_of_the_machine_cost_a_loaded_version_no_requests():
+    """A tenth of the batches take thirty milliseconds more: then small batches are not cheap, whatever the model says."""
+    for seed in range(3):
+        dice = random.Random(seed)
+
+        def busy(rows: int, dice: random.Random = dice) -> float:
+            return 0.0003 + 0.001 * rows + (dice.expovariate(1 / 0.03) if dice.random() < 0.1 else 0)
+
+        assert simulate(poisson(300, 0, 6, dice), busy).lost() == 0
 
 
 @pytest.mark.parametrize("size", [32, 128, 256])
@@ -106,13 +194,16 @@ def test_everybody_gets_an_answer_or_a_refusal_and_the_door_never_stays_shut(loa
     outcome = simulate([*arrivals, 1000.0, 1010.0], lambda many: fixed + row * many, rows=rows)
     assert len(outcome.answered) + outcome.lost() == len(arrivals) + 2
     assert outcome.lost(999) == 0, "whatever happened before"
-    assert ordered(outcome)
 
 
-def ordered(outcome: Outcome) -> bool:
+def moments(outcome: Outcome, until: float = math.inf) -> list[float]:
+    """When each was answered, in the order in which they came."""
+    return [arrived + latency for arrived, latency in sorted(outcome.answered) if arrived < until]
+
+
+def ordered(outcome: Outcome, until: float) -> bool:
     """First come, first answered."""
-    done = [arrived + latency for arrived, latency in sorted(outcome.answered)]
-    return all(one <= other + 1e-9 for one, other in pairwise(done))
+    return all(one <= other + 1e-9 for one, other in pairwise(moments(outcome, until)))
 
 
 @settings(deadline=None)
@@ -168,3 +259,66 @@ def test_a_narrow_door_opens_again_when_fewer_come():
     for _ in range(100):
         turn(2)
     assert not door.narrow
+
+
+class Waiting(msgspec.Struct):
+    """A request of one row, as a lane sees it."""
+
+    x: float
+    queued_ns: int
+    rows: int = 1
+    event_us: int = 0
+
+    @property
+    def columns(self) -> dict[str, list[float]]:
+        return {"x": [self.x], "n": [1]}
+
+    def tuples(self, names: tuple[str, ...]) -> None:
+        del names
+
+
+class Slow:
+    """A runner that has a batch until it is asked for it."""
+
+    kind = "fake"
+
+    def __init__(self) -> None:
+        self.signature = SIGNATURE
+        self.batches: list[tuple[list[float], int]] = []
+        self.answer: Callable[[], None] = lambda: None
+
+    def run(self, batch: Batch, done: Done) -> None:
+        values = np.array(batch.columns["x"])
+        self.batches.append((values.tolist(), batch.waited_ns))
+        self.answer = lambda: done(Scored("answered", values, None, 1))
+
+    async def close(self) -> None:
+        return
+
+
+def test_a_lane_keeps_to_it():
+    """Newest first while the door says so, in the order in which they came within a batch; and no late one is scored."""
+    told: list[tuple[list[float], str]] = []
+
+    def settle(version: int, items: Sequence[Waiting], shares: Sequence[Share], started_ns: int) -> None:
+        del version, started_ns
+        told.append(([one.x for one in items], shares[0].outcome))
+
+    async def life() -> None:
+        runner = Slow()
+        lane = Lane(1, runner, settle=settle, settle_shadow=settle, metrics=Metrics(), limits=Limits())
+        now = perf_counter_ns()
+        for x, seconds in enumerate((60, 50, 4, 3, 2, 1)):
+            lane.add(Waiting(float(x), now - seconds * NS))
+        door = lane.door
+        door.rows, door.patience_ns, door.fresh_ns = 2, 45 * NS, NS // 2
+        await asyncio.sleep(0)
+        assert told == [([0.0, 1.0], "timed_out")]
+        runner.answer()
+        door.rows, door.patience_ns, door.fresh_ns = 2, 45 * NS, 45 * NS
+        await asyncio.sleep(0)
+        runner.answer()
+        assert [xs for xs, _ in runner.batches] == [[4.0, 5.0], [2.0, 3.0]]
+        assert [round(waited / NS) for _, waited in runner.batches] == [2, 4], "of the one who waited for longest"
+
+    asyncio.run(life())

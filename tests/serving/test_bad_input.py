@@ -64,7 +64,7 @@ GOOD = {
     "one row": ("/predict", json.dumps(ROW).encode(), JSON),
     "rows": ("/predict", json.dumps({"instances": [ROW, ROW]}).encode(), JSON),
     "label": ("/labels", b'{"prediction_id": "p-0", "value": 1.5, "revision": 2}', JSON),
-    "labels": ("/labels", b'{"labels": [{"prediction_id": "p-0", "value": true, "source": "s"}]}', JSON),
+    "labels": ("/labels", b'{"labels": [{"prediction_id": "p-0", "value": 2, "source": "s"}]}', JSON),
     "tensors": ("/v2/models/m/infer", json.dumps(tensors()).encode(), JSON),
     "pinned": ("/v2/models/m/versions/1/infer", json.dumps(tensors()).encode(), JSON),
     "binary": ("/v2/models/m/infer", *binary()),
@@ -431,7 +431,7 @@ def test_a_wrong_length_of_the_json_before_binary_tensors_is_400(client, length)
         ("DELETE", "/predict", 405),
         ("PUT", "/labels", 405),
         ("POST", "/metrics", 405),
-        ("OPTIONS", "/predict", 405),
+        ("PATCH", "/predict", 405),
         ("TRACE", "/predict", 405),
     ],
 )

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import select
+import socket
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -17,6 +21,7 @@ from trueline.errors import PackagingFailed
 from trueline.journal.records import PredictionRecord
 from trueline.serving import children, memory, scoreboard
 from trueline.serving.children import Child
+from trueline.serving.life import Life
 from trueline.serving.limits import Limits
 from trueline.serving.pipe import LENGTH, Garbled, Inbox, Values, frame
 from trueline.serving.runners import Batch, Scored
@@ -28,8 +33,9 @@ WICKED = """
 import ctypes, faulthandler, os, signal, socket, struct, sys, threading, time
 import numpy as np
 from trueline.serving import child
-from trueline.serving.pipe import LENGTH, Values, frame
+from trueline.serving.pipe import LENGTH, Refused, Values, frame
 
+asked = 1  # the number of the first batch
 pipe = socket.socket(fileno=int(sys.argv[1]))
 os.register_at_fork(after_in_child=pipe.close)
 kept = []
@@ -74,6 +80,9 @@ DEEDS = {
     112: lambda x: pipe.sendall(LENGTH.pack(3) + b"\\xc1\\xc1\\xc1") or time.sleep(600),
     113: lambda x: signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()) is None or time.sleep(600),
     114: lambda x: threading.Thread(target=os.abort).start() or time.sleep(600),
+    115: lambda x: pipe.sendall(frame(Values(asked, -1, bytes(8)))) or time.sleep(600),
+    116: lambda x: pipe.sendall(frame(Values(asked, 2**63, bytes(8)))) or time.sleep(600),
+    117: lambda x: pipe.sendall(frame(Refused(asked, 1, "failed", "no" * 1_000_000))) or time.sleep(600),
     201: lambda x: 1 / 0,
     202: lambda x: np.array(x) * np.nan,
     203: lambda x: np.array(x) * np.inf,
@@ -132,6 +141,7 @@ LOST = [
     (102, "failed: its process died"),
     (107, "failed: its process died"),
     (110, "failed: it announced an answer of 4294967295 bytes"),
+    (116, "failed: it sent what is no answer: Expected `int` <= 1000000000000"),
 ]
 LOST_TOO = [
     (103, "failed: its process died"),
@@ -144,6 +154,8 @@ LOST_TOO = [
     (112, "failed: it sent what is no answer: "),
     (113, "timed_out: it gave no answer within 0.4 s and its process was killed"),
     (114, "failed: its process died"),
+    (115, "failed: it sent what is no answer: Expected `int` >= 0"),
+    (117, "failed: it sent what is no answer: Expected `str` of length <= 1000"),
 ]
 
 
@@ -312,6 +324,73 @@ def test_a_request_that_waited_is_answered_at_its_own_deadline_and_the_process_h
 
     script = WICKED.replace("DEEDS = {", "DEEDS = { 5: lambda x: time.sleep(0.6) or np.array(x),")
     assert uvloop.run(in_loop(script, tmp_path, test, batch_seconds=30.0)) == 0
+
+
+def test_an_answer_that_came_while_the_server_stood_still_counts_though_its_time_is_over(tmp_path):
+    """Timers may run before sockets are read: a process that has answered is not killed for a stall of the server."""
+
+    async def test(child: Child) -> None:
+        before, loop = child.pid, asyncio.get_running_loop()
+        assert child._life is not None
+        assert child._life._transport is not None
+        pipe = child._life._transport.get_extra_info("socket").fileno()
+        found = scored(child, 5)
+        begun = await asyncio.to_thread(gate.open, "w")  # it has the batch
+        stood: asyncio.Future[bool] = loop.create_future()
+
+        def stand_still() -> None:  # while what can be read is being read
+            loop.remove_reader(theirs)
+            begun.close()
+            answered = bool(select.select([pipe], [], [], 60)[0])
+            assert child._out is not None
+            assert child._deadline is not None
+            child._out.killed_at = 0.0
+            child._deadline.cancel()
+            child._deadline = loop.call_later(0, child._due)
+            stood.set_result(answered)
+
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.send(b"1")
+            loop.add_reader(theirs, stand_still)
+            assert await stood
+            assert (await found).outcome == "answered"
+        assert child.pid == before
+
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    script = WICKED.replace("DEEDS = {", f"DEEDS = {{ 5: lambda x: np.array(x) + len(open({str(gate)!r}).read()),")
+    assert uvloop.run(in_loop(script, tmp_path, test, batch_seconds=60.0)) == 0
+
+
+@pytest.mark.parametrize("where", ["started again", "replaced"])
+def test_a_version_unloaded_just_as_its_process_is_ready_leaves_none_behind(tmp_path, monkeypatch, where):
+    """Unloading comes between the process's last word of getting ready and the first that is done with it."""
+    lives: list[Life] = []
+    begin = Life.begin
+
+    async def test(child: Child) -> None:
+        unloaded = asyncio.Event()
+
+        async def and_close(*given: Any) -> Life:
+            life = await begin(*given)
+            lives.append(life)
+            unloaded.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)  # until it is cancelled, which it is too late for
+            return life
+
+        monkeypatch.setattr(Life, "begin", and_close)
+        if where == "replaced":
+            child._replace("the test says so")
+        else:
+            child._renew("failed", "the test says so")
+        await unloaded.wait()
+        await child.close()
+        assert [life._process.returncode for life in lives] == [-9]
+        assert child.pid is None
+
+    uvloop.run(in_loop(WICKED, tmp_path, test))
 
 
 def test_rows_travel_as_they_came(tmp_path):

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from contextlib import closing, suppress
 
+import polars as pl
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 from serving_world import eventually
@@ -223,6 +224,30 @@ def test_one_of_two_that_is_ended_drains_and_comes_back_without_a_failed_request
     assert (set(load.statuses), load.broken) == ({200}, [])
     assert load.goodbyes >= 3, "clients that keep their connection are told that it closes"
     assert "serve/r0 ended with exit code 0" in server.said()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_all_are_replaced_one_by_one_beside_a_spare_one_without_a_failed_request(serve, processes):
+    server = serve("--processes", str(processes))
+    names = [f"r{number}" for number in range(processes)]
+    spare = server.state.journal(f"r{processes}")
+    pids = {name: server.pid(name) for name in names}
+    with Load(server) as load:
+        for times in (1, 2):
+            server.popen.send_signal(signal.SIGUSR1)
+            eventually(lambda times=times: server.said().count("all were replaced, one by one") == times, 120.0)
+            before, pids = pids, {name: server.pid(name) for name in names}
+            assert not set(before.values()) & set(pids.values())
+        eventually(lambda: not server.state.socket(f"serve-{spare.name}").exists())
+    # a machine that is busy with other things may turn somebody away, who asks again; nothing else may go wrong
+    assert [one for one in load.broken if "more requests wait for" not in one] == []
+    assert set(load.statuses) <= {200, 429}
+    assert all(server.predict()[0].status == 200 for _ in range(20))
+    assert server.end() == 0
+    shipped = Counter(pl.read_delta(str(server.state.table("predictions")))["prediction_id"].to_list())
+    assert set(load.ids) <= shipped.keys()
+    assert any(one.startswith(f"{spare.name}-") for one in shipped), "what the spare one answered is shipped too"
+    assert max(shipped.values()) == 1
 
 
 def test_the_whole_drains_on_sigterm(serve):

@@ -18,6 +18,7 @@ from trueline.serving import table as tables
 from trueline.serving.children import Child
 from trueline.serving.contained import Contained
 from trueline.serving.limits import Limits
+from trueline.serving.loading import Loader
 from trueline.serving.metrics import Metrics
 from trueline.serving.runners import InProcess
 from trueline.serving.scoreboard import Scoreboard, Unfinished
@@ -27,29 +28,88 @@ from trueline.settings import StateFolder
 ABORTED = "Fatal Python error: Aborted\n\nCurrent thread 0x0 (most recent call first):\n"
 
 
+SCORES = ABORTED + '  File "/x/trueline/serving/runners.py", line 90 in run\n'
+LOADS = ABORTED + '  File "/x/trueline/packaging/executors.py", line 90 in load\n'
+SEGV = "Fatal Python error: Segmentation fault\n"
+LOADED = Unfinished(4, 0, 2, loading=True)
+BOTH = Unfinished(3, 2, 1, beside=LOADED)
+STUCK = Unfinished(3, 2, 1, stuck=True, beside=Unfinished(4, 0, 2, stuck=True, loading=True))
+DIED = "the serving process died"
+KILLED = "the serving process was killed because it did not come to an end"
+
+
 @pytest.mark.parametrize(
-    ("unfinished", "trace", "sentence", "to_blame"),
+    ("unfinished", "trace", "sentence", "suspects"),
     [
-        (Unfinished(3, 2, 1), "", "the serving process died while it was scoring version 3", False),
-        (Unfinished(3, 2, 1), ABORTED, "the serving process died (aborted) while it was scoring version 3", True),
+        (Unfinished(3, 2, 1), "", f"{DIED} while it was scoring version 3", ()),
+        (Unfinished(3, 2, 1), ABORTED, f"{DIED} (aborted) while it was scoring version 3", (3,)),
+        (Unfinished(3, 2, 1), LOADS, f"{DIED} (aborted) while it was scoring version 3", ()),  # what was given up
+        (Unfinished(3, 2, 1, stuck=True), "", f"{KILLED} scoring version 3", (3,)),
+        (LOADED, SEGV, f"{DIED} (segmentation fault) while it was loading version 4", (4,)),
+        (LOADED, LOADS, f"{DIED} (aborted) while it was loading version 4", (4,)),
+        (BOTH, "", f"{DIED} while it was scoring version 3", ()),
+        (BOTH, SCORES, f"{DIED} (aborted) while it was scoring version 3", (3,)),
+        (BOTH, LOADS, f"{DIED} (aborted) while it was loading version 4", (4,)),
         (
-            Unfinished(3, 2, 1, stuck=True),
-            "",
-            "the serving process was killed because it did not come to an end scoring version 3",
-            True,
+            BOTH,
+            ABORTED,
+            f"{DIED} (aborted) while it was scoring version 3 and loading version 4: one of the two did it",
+            (3, 4),
         ),
-        (
-            Unfinished(4, 0, 1, loading=True),
-            "Fatal Python error: Segmentation fault\n",
-            "the serving process died (segmentation fault) while it was loading version 4",
-            True,
-        ),
+        (STUCK, "", f"{KILLED} scoring version 3 and loading version 4: one of the two did it", (3, 4)),
     ],
 )
-def test_a_death_is_told_in_a_sentence_and_blames_only_who_did_it(tmp_path, unfinished, trace, sentence, to_blame):
+def test_a_death_is_told_in_a_sentence_and_blames_only_who_did_it(tmp_path, unfinished, trace, sentence, suspects):
     (tmp_path / obituary.FILE).write_text(trace)
     found = obituary.of(unfinished, tmp_path)
-    assert (found.sentence, found.to_blame, found.unfinished) == (sentence, to_blame, unfinished)
+    assert (found.sentence, found.suspects) == (sentence, suspects)
+    assert found.unfinished == (LOADED if "loading version 4" in sentence and len(suspects) == 1 else unfinished)
+
+
+CRASH = """
+import os, sys, threading
+from pathlib import Path
+from trueline.domain.contracts import Column, Kind
+from trueline.packaging import executors
+from trueline.packaging.signature import REGRESSION, Signature
+from trueline.serving import obituary
+from trueline.serving.runners import Batch, InProcess
+from trueline.serving.scoreboard import Scoreboard
+
+folder, where, event = Path(sys.argv[1]), sys.argv[2], threading.Event()
+kept = obituary.write_into(folder)
+board = Scoreboard(folder / "scoreboard")
+
+def here(name):
+    if where == name:
+        os.abort()
+    event.set() if name == "nowhere" else event.wait()
+
+class Executor:
+    kind, in_process, signature = "fake", True, Signature((Column("x", Kind.float64),), "y", REGRESSION)
+    def predict(self, columns):
+        board.loading(4)
+        opening = threading.Thread(target=lambda: executors.load(folder, None), daemon=True)
+        opening.start()
+        here("scoring")
+
+executors.manifests.read = lambda folder: here("loading")
+InProcess(3, Executor(), board).run(Batch({"x": [1.0]}, 1, 2, 17), print)
+"""
+
+
+@pytest.mark.parametrize(("where", "who"), [("scoring", 3), ("loading", 4)])
+def test_the_trace_of_a_crash_says_which_of_two_threads_it_was(tmp_path, where, who):
+    ran = subprocess.run(
+        [sys.executable, "-c", CRASH, str(tmp_path), where], capture_output=True, check=False, timeout=60
+    )
+    assert ran.returncode < 0, ran.stderr
+    board = Scoreboard(tmp_path / "scoreboard")
+    left = board.unfinished()
+    board.close()
+    assert (left.version, left.requests, left.beside.version) == (3, 2, 4)
+    found = obituary.of(left, tmp_path)
+    assert (found.suspects, found.unfinished.version) == ((who,), who)
 
 
 def test_a_process_that_was_at_rest_has_none(tmp_path):
@@ -61,7 +121,7 @@ def test_a_crash_of_the_process_leaves_its_trace(tmp_path):
     code += "kept = obituary.write_into(Path(sys.argv[1])); os.abort()"
     ran = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, check=False)
     assert ran.returncode < 0
-    assert obituary.of(Unfinished(1, 1, 1), tmp_path).to_blame
+    assert obituary.of(Unfinished(1, 1, 1), tmp_path).suspects == (1,)
 
 
 def test_a_full_disk_is_no_reason_not_to_start(tmp_path):
@@ -104,6 +164,14 @@ def test_the_version_that_crashed_the_server_is_journalled_counted_and_kept_apar
     assert any(one.startswith("version 2 gets a process of its own from now on; delete ") for one in caplog.messages)
 
 
+def test_when_it_is_not_known_which_of_two_versions_did_it_both_get_a_process_of_their_own(again, tmp_path):
+    catalogue_of_asked(tmp_path, 7)
+    again(ABORTED, leave=lambda page: (page.loading(7), page.begin(2, 3, 17)))
+    contained = Contained(tmp_path / "state" / "contained")
+    assert "sha256:two" in contained
+    assert "sha256:7" in contained
+
+
 def test_a_version_that_was_scored_when_somebody_killed_the_server_is_journalled_and_not_blamed(again):
     server = again("", leave=lambda page: page.begin(2, 3, 17))
     assert [one.version for one in server.records(CrashRecord)] == [2]
@@ -142,7 +210,7 @@ def test_who_is_to_blame_is_loaded_into_a_process_of_its_own_whatever_its_execut
     wanted = Route(1, Arm.champion, 1.0, str(packaged[1].folder), packaged[1].digest)
 
     async def kinds():
-        load = tables.loader(board, Limits(), Metrics(), contained)
+        load = Loader(board, Limits(), Metrics(), contained)
         for _ in range(2):
             runner = await load(wanted)
             scored = await tables._warm_up(runner)
@@ -162,9 +230,13 @@ def test_who_is_to_blame_is_loaded_into_a_process_of_its_own_whatever_its_execut
     assert Path(wanted.path).is_dir()
 
 
-def test_a_version_that_was_loaded_by_request_is_kept_apart_too(tmp_path, again):
-    state = StateFolder(tmp_path / "state").create()
+def catalogue_of_asked(root, version):
+    state = StateFolder(root / "state").create()
     state.asked.mkdir(exist_ok=True)
-    catalogue.write(state.asked / "7.json", [catalogue.Entry(7, "seven", "sha256:seven", "asked")])
+    catalogue.write(state.asked / f"{version}.json", [catalogue.Entry(version, "it", f"sha256:{version}", "asked")])
+
+
+def test_a_version_that_was_loaded_by_request_is_kept_apart_too(tmp_path, again):
+    catalogue_of_asked(tmp_path, 7)
     again(ABORTED, leave=lambda page: page.loading(7))
-    assert "sha256:seven" in Contained(state.contained)
+    assert "sha256:7" in Contained(tmp_path / "state" / "contained")

@@ -16,7 +16,7 @@ from serving_world import Fake, route, table
 
 from trueline.domain.contracts import Column, Kind
 from trueline.domain.routes import Arm
-from trueline.packaging.signature import CLASSIFICATION, Signature
+from trueline.packaging.signature import CLASSIFICATION, REGRESSION, Signature
 from trueline.serving import docspage, openapi
 from trueline.settings import StateFolder
 
@@ -141,6 +141,32 @@ def test_examples_and_answers_are_what_the_schemas_say(server, document):
 def check(document, schema, value):
     whole = {**schema, "components": document["components"]}
     Draft202012Validator(whole).validate(value)
+
+
+@pytest.mark.parametrize(
+    ("task", "target", "schema"),
+    [
+        (CLASSIFICATION, Column("late", Kind.integer, minimum=0, maximum=1), {"enum": [0, 1, False, True]}),
+        (
+            CLASSIFICATION,
+            Column("late", Kind.string, categories=("yes", "no")),
+            {"enum": ["no", "yes", 0, 1, False, True]},
+        ),
+        (
+            CLASSIFICATION,
+            Column("late", Kind.string, categories=("yes", "no"), personal=True),
+            {"enum": [0, 1, False, True]},
+        ),
+        (
+            REGRESSION,
+            Column("stars", Kind.integer, nullable=True, minimum=1, maximum=5, strict=True),
+            {"type": "integer", "format": "int64", "minimum": 1, "maximum": 5},
+        ),
+        (REGRESSION, None, {"type": "number", "format": "double"}),
+    ],
+)
+def test_a_labels_value_is_described_as_the_target_is_declared(task, target, schema):
+    assert openapi.label_schema(Signature(INPUTS, "y", task, target=target)) == schema
 
 
 def test_the_example_is_the_one_packaged_with_the_model_where_the_contract_takes_it(tmp_path):

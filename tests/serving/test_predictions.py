@@ -104,7 +104,7 @@ def test_event_time_is_taken_from_the_request_only_under_replay(serve):
             b'{"x": NaN, "n": 1}',
             f"the body is not valid JSON: invalid character (byte 6); {NO_NAN}",
         ),
-        (b'{"x": 1e400, "n": 1}', "the body is not valid JSON: Number out of range - at `$[...]`"),
+        (b'{"x": 1e400, "n": 1}', "the body is not valid JSON: Number out of range"),
         (
             b'{"x": "\xff"}',
             "the body is not valid JSON: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",

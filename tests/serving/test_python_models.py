@@ -15,10 +15,10 @@ from trueline.packaging.build import package
 from trueline.packaging.python_model import Code
 from trueline.serving.contained import Contained
 from trueline.serving.limits import Limits
+from trueline.serving.loading import Loader
 from trueline.serving.metrics import Metrics
 from trueline.serving.runners import Batch
 from trueline.serving.scoreboard import Scoreboard
-from trueline.serving.table import loader
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def load(tmp_path):
     def load(route, **policy):
         board = Scoreboard(tmp_path / "scoreboard")
         try:
-            return loader(board, Limits(), Metrics(), Contained(tmp_path / "contained"), **policy)(route)
+            return Loader(board, Limits(), Metrics(), Contained(tmp_path / "contained"), **policy)(route)
         finally:
             board.close()
 

@@ -181,6 +181,70 @@ def test_a_new_client_gets_the_place_of_the_one_who_is_idle_for_longest(serve, c
     assert server.call(lambda: len(opened.open)) <= 3
 
 
+class Looked:
+    """The connections, counting how often all of them are looked at."""
+
+    def __init__(self, found):
+        self.found, self.times = found, 0
+
+    def __iter__(self):
+        self.times += 1
+        return iter(self.found)
+
+    def __len__(self):
+        return len(self.found)
+
+    def __contains__(self, one):
+        return one in self.found
+
+    def add(self, one):
+        self.found.add(one)
+
+    def discard(self, one):
+        self.found.discard(one)
+
+
+def test_newcomers_at_the_cap_do_not_each_look_at_all_connections(serve, crowd):
+    server = serve(wanted=table(), connections=40, sweep_seconds=3600)
+    opened = server.server._connections
+    idle = crowd(server, 40)
+    eventually(lambda: server.call(lambda: len(opened.open)) == 40)
+
+    def since_long_ago() -> None:
+        for number, one in enumerate(sorted(opened.open, key=lambda one: one._transport.get_extra_info("peername")[1])):
+            one.deadline -= 100 - number
+        opened.open = Looked(opened.open)
+
+    server.call(since_long_ago)
+    newcomers = crowd(server, 20)
+    for one in newcomers:
+        one.sendall(LIVE)
+        assert b"200" in one.recv(1000)
+    assert server.call(lambda: opened.open.times) == 1
+    assert server.call(lambda: len(opened.open)) == 40
+    longest, *_, shortest = sorted(idle, key=lambda one: one.getsockname()[1])
+    shortest.sendall(LIVE)
+    assert b"200" in shortest.recv(1000)
+    assert until_cut(longest) == b""
+
+
+def test_who_is_no_longer_idle_when_his_turn_comes_stays(serve, crowd):
+    server = serve(wanted=table(), connections=2, sweep_seconds=3600)
+    opened = server.server._connections
+    crowd(server, 2)
+    eventually(lambda: server.call(lambda: len(opened.open)) == 2)
+
+    def make_way_twice() -> list[bool]:
+        first, second = opened.open
+        first.deadline -= 100
+        second.deadline -= 50
+        made = [opened.make_way()]
+        second.deadline += 50  # it was asked something, and has answered
+        return [*made, opened.make_way()]
+
+    assert server.call(make_way_twice) == [True, False]
+
+
 def test_who_is_busy_is_not_sent_away_for_a_new_client(serve, crowd):
     server = serve(wanted=table(), connections=3)
     busy = crowd(server, 3)

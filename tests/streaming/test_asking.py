@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
-from trueline.errors import InvalidInput
+from trueline.errors import InvalidInput, NotAuthenticated, Unavailable
 from trueline.journal.records import PredictionRecord
+from trueline.streaming import outcomes
 from trueline.streaming.asking import ModelServer, Reply, Request
 
 
@@ -52,6 +53,88 @@ def test_a_server_that_goes_away_leaves_replies_out_and_is_found_again(serve, co
     assert [one.status for one in client.ask([row(1), row(2)])] == [200, 200]
 
 
+def test_a_model_server_is_recognised_without_a_prediction(serve, connect):
+    server = serve()
+    client = connect(server.url)
+    outcomes.recognise(client.check(), server.url)
+    assert client.ask([row(1)])[0].status == 200, "on the same connection"
+    assert len(server.records(PredictionRecord)) == 1
+
+
+@pytest.fixture
+def says():
+    """A server at which every connection hears the same bytes; its address."""
+    ended = []
+
+    def start(sent):
+        listening = socket.create_server(("127.0.0.1", 0))
+
+        def answer():
+            connection, _ = listening.accept()
+            with listening, connection:
+                connection.recv(65536)
+                connection.sendall(sent)
+
+        ended.append(threading.Thread(target=answer))
+        ended[-1].start()
+        return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+    yield start
+    for thread in ended:
+        thread.join()
+
+
+def http(status, body):
+    return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
+
+
+@pytest.mark.parametrize(
+    ("sent", "error", "said"),
+    [
+        (
+            http(b"404 Not Found", b"<html>no such page"),
+            Unavailable,
+            "{url} answers 404 (with a page for people), so it is no model server of trueline; see --server",
+        ),
+        (
+            http(b"200 OK", b'{"name": "triton"}'),
+            Unavailable,
+            "{url} is another server, no model server of trueline; correct --server",
+        ),
+        (
+            http(b"200 OK", b"[]"),
+            Unavailable,
+            "{url} is another server, no model server of trueline; correct --server",
+        ),
+        (
+            http(b"401 Unauthorized", b'{"error": "a token is needed"}'),
+            NotAuthenticated,
+            "the model server at {url} refuses: a token is needed; set TRUELINE_TOKEN",
+        ),
+        (
+            b"",
+            Unavailable,
+            "the model server at {url} cannot be reached (it closed the connection); start it, or correct --server",
+        ),
+        (
+            b"SSH-2.0-OpenSSH\r\n",
+            Unavailable,
+            "the model server at {url} cannot be reached (what it says is not HTTP); start it, or correct --server",
+        ),
+    ],
+)
+def test_what_is_no_model_server_is_one_sentence(says, connect, sent, error, said):
+    url = says(sent)
+    with pytest.raises(error) as caught:
+        outcomes.recognise(connect(url).check(), url)
+    assert str(caught.value) == said.format(url=url)
+
+
+def test_an_overloaded_server_is_recognised(says, connect):
+    url = says(http(b"503 Service Unavailable", b'{"error": "too much to do"}'))
+    outcomes.recognise(connect(url).check(), url)
+
+
 @pytest.mark.parametrize(
     ("sent", "expected"),
     [
@@ -86,7 +169,9 @@ def test_a_server_that_says_nothing_is_given_up_after_a_while(connect):
         assert client.ask([row(1)]) == [None]
 
 
-@pytest.mark.parametrize("url", ["localhost:80", "https://m:1", "http://"])
+@pytest.mark.parametrize(
+    "url", ["localhost:80", "https://m:1", "http://", "http://m:abc", "http://m:70000", "http://m:0", "http://mödel:80"]
+)
 def test_an_address_that_is_none_is_a_sentence(url):
     with pytest.raises(InvalidInput, match="is not the address of a model server; expected http://HOST:PORT"):
         ModelServer(url)

@@ -198,11 +198,13 @@ def logged_model(root: Path, path: Path) -> LoggedModel | None:
         outputs = json.loads(signature.get("outputs") or "[]")
         names = tuple(str(one["name"]) for one in inputs if "name" in one)
         output = outputs[0] if len(outputs) == 1 else {}
-        flavor = next((name for name in flavors if name != "python_function"), "python_function")
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError):
+        flavor = next((str(name) for name in flavors if name != "python_function"), "python_function")
+        name = output.get("name")
+        called, classifies = None if name is None else str(name), _classifies(output)
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     folder = path.parent.relative_to(root).as_posix()
-    return LoggedModel(folder, flavor, names, output.get("name"), _classifies(output), _requirements(path.parent))
+    return LoggedModel(folder, flavor, names, called, classifies, _requirements(path.parent))
 
 
 def _classifies(output: dict[str, Any]) -> bool | None:

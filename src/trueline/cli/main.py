@@ -6,6 +6,8 @@ keeps the two equal).
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import sys
 from importlib import import_module
@@ -14,13 +16,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from trueline.errors import TruelineError
+from trueline.errors import TruelineError, Unavailable
 
 if TYPE_CHECKING:  # needed only while a shell completes
     from click.shell_completion import CompletionItem
 
 INTERRUPTED = 130
 TERMINATED = 143
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF})
+"""What a write to stdout may end with; a reader who has gone (EPIPE) is click's affair, and no error."""
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("trueline.cli.init", "Write a project file for what lies here."),
@@ -111,14 +115,15 @@ def cli() -> None:
       trueline run
       trueline up
 
-    Exit codes: 0 ok, 1 failed, 2 wrong use or configuration, 3 gate failed, 4 gate inconclusive, 6 not reachable,
-    7 refused, 130 interrupted, 143 terminated.
+    Exit codes: 0 ok, 1 failed, 2 wrong use or configuration, 3 gate failed, 4 gate inconclusive, 6 something
+    needed cannot be reached or used (a server, a database, a port, a folder), 7 refused, 130 interrupted, 143 terminated.
     """  # noqa: D301 the escape is click's mark for a paragraph that is not to be wrapped
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the only place where an error becomes an exit code."""
     signal.signal(signal.SIGTERM, _terminated)
+    os.environ.setdefault("RUST_LOG", "error")  # Delta's library tells each try to find credentials, and we the outcome
     try:
         result: Any = cli.main(args=arguments, prog_name="trueline", standalone_mode=False)
     except click.Abort:
@@ -129,7 +134,23 @@ def main(arguments: list[str] | None = None) -> int:
     except TruelineError as error:
         click.echo(f"trueline: {error}", err=True)
         return error.exit_code
+    except OSError as problem:
+        if problem.filename is not None or problem.errno not in UNWRITABLE:
+            raise
+        _drop_the_rest()
+        click.echo(f"trueline: stdout cannot be written ({problem.strerror}); see to where it goes", err=True)
+        return Unavailable.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _drop_the_rest() -> None:
+    """What stdout has not taken yet, or the interpreter would complain of it as it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _terminated(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 the signature of a handler

@@ -27,14 +27,19 @@ from trueline.serving import ports
 from trueline.serving.limits import Limits
 from trueline.serving.scoreboard import overdue
 from trueline.settings import StateFolder
+from trueline.sockets import ask
 
 MOST = 256
+ANSWER_SECONDS = 1.0
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True)
 class ModelServer:
-    """What to start. `replicas` names the processes; `port` is the one that was taken, where `serve` has 0."""
+    """What to start. `replicas` names the processes; `port` is the one that was taken, where `serve` has 0.
+
+    `spare` names one more, which answers while the others are replaced one by one.
+    """
 
     state: StateFolder
     serve: Serve
@@ -43,20 +48,26 @@ class ModelServer:
     storage: str | None = None
     replay: bool = False
     grpc_port: int | None = None  # that was taken
+    spare: str | None = None
     group: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def processes(self) -> list[ChildSpec]:
         """One for each replica; each is watched from outside for a batch that does not come to an end."""
         several = len(self.replicas) > 1
-        return [
-            ChildSpec(
-                f"serve/{replica}" if several else "serve",
-                self.module("serving", "--replica", replica, *self._options()),
-                announces=True,
-                check=partial(_stuck, self.state.journal(replica) / "scoreboard"),
-            )
-            for replica in self.replicas
-        ]
+        return [self._process(f"serve/{replica}" if several else "serve", replica) for replica in self.replicas]
+
+    def spare_process(self) -> ChildSpec | None:
+        """One more that answers while the others are replaced."""
+        return None if self.spare is None else self._process(f"serve/{self.spare}", self.spare)
+
+    def _process(self, name: str, replica: str) -> ChildSpec:
+        return ChildSpec(
+            name,
+            self.module("serving", "--replica", replica, *self._options()),
+            announces=True,
+            check=partial(_stuck, self.state.journal(replica) / "scoreboard"),
+            answers=partial(_answers, self.state.socket(f"serve-{replica}")),
+        )
 
     def shipper(self, *, late: bool = False) -> ChildSpec:
         """One for all journals there are: also for those of replicas that are not started any more.
@@ -65,7 +76,8 @@ class ModelServer:
         """
         journals = self.state.journals
         left = [path.name for path in sorted(journals.iterdir())] if journals.exists() else []
-        named = [part for name in dict.fromkeys([*self.replicas, *left]) for part in ("--replica", name)]
+        spare = [] if self.spare is None else [self.spare]
+        named = [part for name in dict.fromkeys([*self.replicas, *spare, *left]) for part in ("--replica", name)]
         to = () if self.storage is None else ("--storage", self.storage)
         return ChildSpec("ship", self.module("shipping", *named, *to), wave=1, late=late)
 
@@ -86,6 +98,14 @@ class ModelServer:
 
 def _stuck(page: Path, started: float) -> str | None:
     return overdue(page, Limits.stuck_seconds, after=started)
+
+
+def _answers(path: Path) -> bool:
+    """Whether a process answers requests, as far as anything is released."""
+    try:
+        return bool(ask(path, {"op": "ping"}, timeout=ANSWER_SECONDS)["ready"])
+    except Unavailable:
+        return False
 
 
 @dataclass(frozen=True)
@@ -157,7 +177,13 @@ class ServingLock:
     """Held by whoever runs the model server of a state folder: its journals have one writer each."""
 
     def __init__(self, state: StateFolder) -> None:
-        self._handle = os.open(state.root / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        path = state.root / "serve.lock"
+        try:
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as problem:
+            raise Unavailable(
+                f"{path} cannot be opened ({problem.strerror or problem}); make it writable, or choose another --state"
+            ) from problem
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -30,8 +30,7 @@ class Output:
         """One JSON value on one line of stdout."""
         import msgspec
 
-        sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-        sys.stdout.flush()
+        click.echo(msgspec.json.encode(value).decode(), color=True)  # as it is; a stdout that is closed gets nothing
 
     def say(self, sentence: str) -> None:
         """Progress: for people, on stderr."""
@@ -52,7 +51,7 @@ class Output:
         """Where tables are drawn; Rich itself honours FORCE_COLOR and COLUMNS."""
         from rich.console import Console
 
-        width = None if sys.stdout.isatty() else WIDTH
+        width = None if sys.stdout is not None and sys.stdout.isatty() else WIDTH
         if self.plain:
             return Console(force_terminal=False, color_system=None, width=width, highlight=False, markup=False)
         return Console(width=width, highlight=False, markup=False)

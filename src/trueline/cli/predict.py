@@ -26,9 +26,14 @@ BAD_ROWS = ("fail", "null", "drop")
 
 @click.command
 @click.option(
-    "--input", "source", required=True, help="Parquet or CSV: a file, a glob, a folder, a Delta table, s3://…."
+    "--input",
+    "source",
+    required=True,
+    help="Parquet, CSV or JSON lines: a file, a glob, a folder, a Delta table, s3://….",
 )
-@click.option("--output", required=True, help="A .parquet or .csv file, or a Delta table (no suffix); may be s3://….")
+@click.option(
+    "--output", required=True, help="A .parquet, .csv or .jsonl file, or a Delta table (no suffix); may be s3://…."
+)
 @click.option("--version", type=VersionNumber(), help="Another version than the one that serves.")
 @click.option(
     "--model",
@@ -81,7 +86,7 @@ def predict(
     keep = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
     with _progress(session.out) as seen:
         scoring = Scoring(executor, version=number, bad_rows=BadRows(bad_rows), keep=keep, seen=seen)
-        outputs.write(output, scoring.outputs(inputs.pieces(files, scoring.wanted)))
+        outputs.write(output, scoring.outputs(inputs.pieces(files, scoring.wanted, scoring.own)))
     seconds = time.perf_counter() - started
     tally = scoring.tally
     if session.out.as_json:

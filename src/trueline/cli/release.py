@@ -35,10 +35,28 @@ class VersionNumber(click.ParamType[int]):
         return complete_versions(ctx, param, incomplete)
 
 
+UNDECIDED = frozenset({"pending", "shadow", "canary"})
+
+
 def _waiting(client: Client, version: int) -> ReleaseView | None:
     """The release that a waiver has queued."""
     newest = next(iter(client.releases(version=version, limit=1).items), None)
-    return newest if newest is not None and newest.state in {"pending", "shadow", "canary"} else None
+    return newest if newest is not None and newest.state in UNDECIDED else None
+
+
+def _undecided(client: Client) -> str:
+    """The one release that may still be promoted: the one that waits, or the one under way."""
+    watched = client.status().release
+    found = {one.id: one for one in client.releases().items if one.state in UNDECIDED}
+    if watched is not None and watched.state in UNDECIDED:  # it may be older than what a page holds
+        found[watched.id] = watched
+    if len(found) > 1:
+        listed = " and ".join(f"{one.id} of version {one.version} ({one.state})" for one in found.values())
+        raise InvalidInput(f"{listed} are undecided: say which one, as in `trueline promote {next(iter(found))}`")
+    if not found:
+        has_all = "" if watched is None else f": {watched.id} has given version {watched.version} all traffic already"
+        raise Conflict(f"nothing is being released{has_all}; start with `trueline release VERSION --reason ...`")
+    return next(iter(found))
 
 
 @click.command
@@ -82,8 +100,9 @@ def release(session: Session, version: int, reason: str, *, waive: bool) -> None
 def promote(session: Session, what: str | None, destination: str | None, reason: str, *, wait: bool) -> None:
     """Give a release all traffic, or a version to the next target.
 
-    Without RELEASE it is the release under way. With --to it is a version (the champion, if none is named) that goes
-    on to that target, where the target's own gate and approvals decide: the same model, byte for byte.
+    Without RELEASE it is the one that waits or is under way; with two of them it asks which. With --to it is a version
+    (the champion, if none is named) that goes on to that target, where the target's own gate and approvals decide: the
+    same model, byte for byte.
 
     \b
     Examples:
@@ -97,14 +116,12 @@ def promote(session: Session, what: str | None, destination: str | None, reason:
         version = None if what is None else VersionNumber().convert(what, None, None)
         to_target(session, version, destination, reason, wait=wait)
         return
+    if what is not None and what.removeprefix("v").isdigit():
+        raise InvalidInput(
+            f"{what} is a version: say with --to which target it goes to, or name its release, as in release-3"
+        )
     with session.client() as client:
-        release_id = what
-        if release_id is None:
-            under_way = client.status().release
-            if under_way is None:
-                raise Conflict("nothing is being released; start with `trueline release VERSION --reason ...`")
-            release_id = under_way.id
-        found = client.promote(release_id, reason)
+        found = client.promote(what if what is not None else _undecided(client), reason)
     if session.out.as_json:
         session.out.json(found)
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import click
 
@@ -26,4 +25,4 @@ def schema(session: Session) -> None:
     from trueline.projectfile.schema import schema as made
 
     indent = None if session.out.as_json else 2
-    sys.stdout.write(json.dumps(made(), indent=indent, ensure_ascii=False) + "\n")
+    click.echo(json.dumps(made(), indent=indent, ensure_ascii=False))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -63,9 +64,8 @@ def serve(
       trueline serve -m .trueline/runs/run-1/model
     """  # noqa: D301 the escape is click's mark for a paragraph that is not to be wrapped
     project = _project(session)
-    state = (
-        session.state.create() if model is None else _one_model(session.state, model, name, allow_pickle=allow_pickle)
-    )
+    one = None if model is None else _one_model(session.state, model, name, allow_pickle=allow_pickle)
+    state = session.state.create() if one is None else one.state
     with ExitStack() as held:
         held.callback(ServingLock(state).release)
         wanted = overridden(project.serve if project is not None else Serve(), host, port, processes, grpc)
@@ -79,16 +79,13 @@ def serve(
         storage = _storage(session, project) if model is None else None
         shared = storage is not None or (project is not None and project.engines.database is not None)
         number = count(wanted.processes)
-        server = ModelServer(
-            state,
-            wanted,
-            taken,
-            state.replicas(number, shared=shared and model is None),
-            storage=storage,
-            grpc_port=grpc_taken,
-        )
+        *replicas, spare = state.replicas(number + 1, shared=shared and model is None)
+        server = ModelServer(state, wanted, taken, replicas, storage=storage, grpc_port=grpc_taken, spare=spare)
         teller = _Teller(session, state, url(wanted.host, taken), number, grpc_taken, alone, model)
-        Supervisor([*server.processes(), server.shipper(late=True)], teller).run()
+        if one is not None:
+            held.enter_context(one.routed())
+        children = [*server.processes(), server.shipper(late=True)]
+        Supervisor(children, teller, spare=server.spare_process()).run()
         session.out.say("stopped")
 
 
@@ -163,9 +160,33 @@ def _kept(state: StateFolder) -> RouteTable | None:
         return None
 
 
-def _one_model(base: StateFolder, model: str, name: str | None, *, allow_pickle: bool = False) -> StateFolder:
-    """A state folder of its own whose route table has this model alone; another content is another version."""
-    from trueline import routefile
+@dataclass(frozen=True)
+class _OneModel:
+    """A state folder of its own whose route table has one model alone."""
+
+    state: StateFolder
+    before: RouteTable | None
+    table: RouteTable
+
+    @contextmanager
+    def routed(self) -> Iterator[None]:
+        """Route to the model, and as before again if it cannot be loaded: what never answered takes no version number."""
+        from trueline import routefile
+
+        if self.before != self.table:
+            routefile.write(self.state.routes, self.table)
+        try:
+            yield
+        except PackagingFailed:
+            if self.before is None:
+                self.state.routes.unlink(missing_ok=True)
+            elif self.before != self.table:
+                routefile.write(self.state.routes, replace(self.before, epoch=self.table.epoch + 1))
+            raise
+
+
+def _one_model(base: StateFolder, model: str, name: str | None, *, allow_pickle: bool = False) -> _OneModel:
+    """The model as it is to be served: another content is another version."""
     from trueline.packaging import manifest
     from trueline.storage import trees
 
@@ -188,11 +209,10 @@ def _one_model(base: StateFolder, model: str, name: str | None, *, allow_pickle:
     before = _kept(state)
     known = before.champion if before is not None else None
     if before is not None and known is not None and (known.digest, known.path) == (digest, path):
-        return state
+        return _OneModel(state, before, before)
     version = 1 if known is None else known.version + (known.digest != digest)
     route = Route(version, Arm.champion, 1.0, path, digest)
-    routefile.write(state.routes, RouteTable(1 if before is None else before.epoch + 1, called, (route,)))
-    return state
+    return _OneModel(state, before, RouteTable(1 if before is None else before.epoch + 1, called, (route,)))
 
 
 def _folder(base: StateFolder, model: str) -> Path:

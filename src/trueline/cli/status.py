@@ -46,7 +46,7 @@ def _facts(found: StatusView) -> list[tuple[str, object]]:
         ("retraining", found.freshness and found.freshness.sentence),
         ("dataset", found.dataset and f"d{found.dataset}"),
         ("predictions", f"{found.predictions} on the days judged so far"),
-        ("labels", f"{found.labels} on the days judged so far"),
+        ("labels", f"{found.labels} on the days judged so far{_astray(found.unknown_labels)}"),
     ]
     if found.tracking and found.tracking.waiting:
         why = f": {found.tracking.error}" if found.tracking.error else ""
@@ -56,6 +56,10 @@ def _facts(found: StatusView) -> list[tuple[str, object]]:
         facts.append(("hold", "rolled back on the server itself; a release lifts it"))
     facts += [("incident", f"{i.id} ({i.state}, {i.advice}): {i.reason}") for i in found.incidents]
     return facts
+
+
+def _astray(unknown: int | None) -> str:
+    return f"; those of the last days name {unknown} predictions that are not known" if unknown else ""
 
 
 def _recording(one: RecordingView) -> str:

@@ -116,6 +116,7 @@ def _streamer(
     server: str | None,
     given: dict[str, str],
 ) -> Streamer:
+    from trueline.streaming import outcomes
     from trueline.streaming.asking import ModelServer
     from trueline.streaming.loop import Streamer, Topics
 
@@ -128,6 +129,7 @@ def _streamer(
         raise InvalidInput("--input, --output, --dead-letter and --labels must be different topics")
     kafka.check(given)
     asked = ModelServer(server or _running(session), _token(session, server))
+    outcomes.recognise(asked.check(), asked.url)  # before Kafka hears of a member that cannot do its work
     read = [one for one in (source, labels) if one is not None]
     return Streamer(
         source=kafka.KafkaSource(read, group, given, session.out.say),

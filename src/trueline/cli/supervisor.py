@@ -12,6 +12,10 @@ check has to say is told, and the child is killed, which then is a death like an
 A child that ends is started again after a pause that doubles from 0.1 s to 5 s and is forgotten after 5 s of health.
 A child that ends *before everything was ready once* with an exit code that means wrong use (2), not reachable (6) or
 refused (7) will not get better by trying again: it ends the whole, with its last words.
+
+SIGUSR1 has the children that `answers` can tell of replaced one by one (Puma's word for it is a phased restart): first a
+`spare` one is started beside them, and no child is ended before all others answer; at last the spare one ends again.
+SIGHUP is the end of the terminal, and so of everything.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Protocol
@@ -50,7 +54,8 @@ class ChildSpec:
 
     `announces`: it is ready when it has said so, in a line that begins with `{"url"`. `late`: it is not started before
     everything else is ready. `check` tells in a sentence why a child is to be killed, None while all is well; it is
-    given when the child was started, on the clock of `time.monotonic`.
+    given when the child was started, on the clock of `time.monotonic`. `answers` tells whether it does its work; a child
+    that has it can be replaced while others do it.
     """
 
     name: str
@@ -59,6 +64,7 @@ class ChildSpec:
     announces: bool = False
     late: bool = False
     check: Callable[[float], str | None] | None = None
+    answers: Callable[[], bool] | None = None
 
 
 @dataclass
@@ -94,6 +100,7 @@ class _Child:
     last_words: str = ""
     announced: bool = False
     condemned: bool = False
+    passing: bool = False  # when it ends it is not started again
 
     @property
     def alive(self) -> bool:
@@ -102,6 +109,10 @@ class _Child:
     @property
     def ready(self) -> bool:
         return self.spec.late or (self.alive and (self.announced or not self.spec.announces))
+
+    @property
+    def answers(self) -> bool:
+        return self.ready and self.spec.answers is not None and self.spec.answers()
 
 
 class Listener(Protocol):
@@ -115,7 +126,7 @@ class Listener(Protocol):
 
 
 class Supervisor:
-    """Runs until SIGTERM, SIGINT or SIGHUP; `probe` tells whether everything is ready."""
+    """Runs until SIGTERM, SIGINT or SIGHUP; `probe` tells whether everything is ready. `spare`: see SIGUSR1 above."""
 
     def __init__(
         self,
@@ -123,11 +134,15 @@ class Supervisor:
         listener: Listener,
         *,
         probe: Callable[[], bool] = lambda: True,
+        spare: ChildSpec | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._children = [_Child(spec) for spec in specs]
         self._listener = listener
         self._probe = probe
+        self._spare = spare
+        self._replacement_wanted = False
+        self._replacement: Iterator[None] | None = None
         self._environment = dict(os.environ if environment is None else environment)
         self._selector = selectors.DefaultSelector()
         self._stops = 0
@@ -150,6 +165,8 @@ class Supervisor:
                 self._turn(self._pause())
                 if not self._was_ready:
                     self._look_ready(start)
+                else:
+                    self._go_on_replacing()
         finally:
             self._stop_all()
             restore()
@@ -166,7 +183,7 @@ class Supervisor:
             else:
                 key.data()
         now = time.monotonic()
-        for child in self._children:
+        for child in tuple(self._children):
             self._look_after(child)
             if child.process is not None and child.process.poll() is not None:
                 self._bury(child, now)
@@ -177,7 +194,7 @@ class Supervisor:
         now = time.monotonic()
         timers = [child.due - now for child in self._children if child.due is not None]
         checked = any(child.spec.check is not None for child in self._children)
-        timers.append(PROBE_SECONDS if not self._was_ready else CHECK_SECONDS if checked else 1.0)
+        timers.append(PROBE_SECONDS if not self._was_ready or self._replacement else CHECK_SECONDS if checked else 1.0)
         return max(0.0, min(timers))
 
     def _look_ready(self, start: float) -> None:
@@ -265,12 +282,66 @@ class Supervisor:
             self._say(child, child.partial)
         child.process = None
         code = process.returncode
-        if self._stops:
+        if self._stops or child.passing:
             return
         if code in HOPELESS and not self._was_ready:
             raise HOPELESS[code](_last_words(child))
         child.due = now + child.backoff.after(now - child.started)
         self._listener.note(f"{child.spec.name} {ending(code)}; starting it again in {child.due - now:.1f} s")
+
+    # ---- one by one ------------------------------------------------------------------------------------------------
+
+    def _go_on_replacing(self) -> None:
+        """Begin to replace children when that is wanted (once more, if it was while they were), or take the next step."""
+        if self._replacement is None and self._replacement_wanted:
+            self._replacement_wanted = False
+            self._replacement = self._replace_one_by_one()
+        if self._replacement is not None and next(self._replacement, self) is self:
+            self._replacement = None
+
+    def _replace_one_by_one(self) -> Iterator[None]:
+        """Each step is taken when what it needs has come to hold, and whoever calls goes on with his loop meanwhile."""
+        if self._spare is None:
+            self._listener.note("nothing can be replaced here")
+            return
+        spare = _Child(self._spare, passing=True)
+        self._children.append(spare)
+        self._start(spare)
+        if (yield from self._answers_in_time(spare)):
+            spare.passing = False  # needed from now on: started again if it dies
+            for child in [one for one in self._children if one.spec.answers is not None and one is not spare]:
+                yield from self._end(child)
+                while not child.answers:
+                    yield
+            self._listener.note("all were replaced, one by one")
+        else:
+            why = spare.last_words or "it said nothing"
+            self._listener.note(
+                f"nothing is replaced: {spare.spec.name} was started beside and does not answer ({why})"
+            )
+        spare.passing = True
+        yield from self._end(spare)
+        self._children.remove(spare)
+
+    @staticmethod
+    def _answers_in_time(spare: _Child) -> Generator[None, None, bool]:
+        while spare.alive and time.monotonic() - spare.started < READY_SECONDS:
+            if spare.answers:
+                return True
+            yield
+        return False
+
+    def _end(self, child: _Child) -> Iterator[None]:
+        """Have its process finish, or kill it when it does not."""
+        before = child.process
+        self._signal([child], signal.SIGTERM)
+        deadline = time.monotonic() + GRACE_SECONDS
+        while child.process is before is not None:
+            if time.monotonic() > deadline:
+                self._listener.note(f"{child.spec.name} did not finish in time; killed")
+                self._signal([child], signal.SIGKILL)
+                deadline = float("inf")
+            yield
 
     # ---- the end ---------------------------------------------------------------------------------------------------
 
@@ -306,6 +377,7 @@ class Supervisor:
             signal.SIGTERM: signal.signal(signal.SIGTERM, self._asked_to_stop),
             signal.SIGINT: signal.signal(signal.SIGINT, self._asked_to_stop),
             signal.SIGHUP: signal.signal(signal.SIGHUP, self._asked_to_stop),
+            signal.SIGUSR1: signal.signal(signal.SIGUSR1, self._asked_to_replace),
             signal.SIGCHLD: signal.signal(signal.SIGCHLD, lambda *_: None),
         }
 
@@ -323,6 +395,9 @@ class Supervisor:
 
     def _asked_to_stop(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 the signature of a handler
         self._stops += 1
+
+    def _asked_to_replace(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 likewise
+        self._replacement_wanted = True
 
 
 def ending(code: int) -> str:

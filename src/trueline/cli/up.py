@@ -8,6 +8,7 @@ import os
 import socket
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import click
 
@@ -84,12 +85,21 @@ def up(
         storage = storage_url(read, project.parent)
         shared = storage is not None or read.engines.database is not None
         number = 1 if replay else count(serve.processes)
+        *replicas, spare = state.replicas(number + 1, shared=shared)
         model_server = ModelServer(
-            state, serve, port, state.replicas(number, shared=shared), storage=storage, replay=replay, grpc_port=taken
+            state,
+            serve,
+            port,
+            replicas,
+            storage=storage,
+            replay=replay,
+            grpc_port=taken,
+            spare=None if replay else spare,
         )
         specs = children(model_server, str(project), (control_host, control), target=session.target)
         announcer = _Announcer(session, addresses)
-        Supervisor(specs, announcer, probe=lambda: answers(addresses.control, "/readyz")).run()
+        probe = partial(answers, addresses.control, "/readyz")
+        Supervisor(specs, announcer, probe=probe, spare=model_server.spare_process()).run()
         session.out.say("stopped")
 
 

@@ -12,11 +12,14 @@ from pathlib import Path
 from trueline.control import endpoints
 from trueline.control.context import Context
 from trueline.domain.versions import Version
+from trueline.errors import NotFound
 from trueline.storage import trees
 
 MODEL = "model"
 HELD_OUT = "held_out.arrow"
 SPEC = "spec.json"
+ATTEMPT = "attempt"
+"""Beside what a run said: the fence token of the attempt that said it."""
 SAID = "runs"
 """Where the storage keeps what runs said."""
 HEAVY = frozenset({"rows.arrow", HELD_OUT, MODEL})
@@ -37,24 +40,33 @@ def keep(context: Context, folder: Path, digest: str) -> None:
     trees.keep_tree(objects, folder / MODEL, digest)
 
 
-def keep_said(context: Context, run_id: str) -> None:
+def keep_said(context: Context, run_id: str, fence: int) -> None:
     """Keep what a run said, for people and for a tracking store that another machine tells."""
     objects, folder = context.storage.objects, context.folder.run(run_id)
-    if objects is None:
+    if objects is None or not folder.is_dir():
         return
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder)
+    said = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    (folder / ATTEMPT).write_text(str(fence))
+    for name in (*sorted(said - {Path(ATTEMPT)}), Path(ATTEMPT)):  # that comes last: it says that all is there
         if name.parts[0] not in HEAVY and not name.name.startswith("."):
-            objects.put(f"{SAID}/{run_id}/{name.as_posix()}", path)
+            objects.put(f"{SAID}/{run_id}/{name.as_posix()}", folder / name)
 
 
 def bring_said(context: Context, run_id: str) -> None:
-    """Have what a run said in its folder here, if anything was kept; the spec comes last, and says that all is there."""
+    """Have what a run said last in its folder here, if another machine kept it."""
     objects, folder = context.storage.objects, context.folder.run(run_id)
-    if objects is None or (folder / SPEC).exists():
+    if objects is None:
         return
     prefix = f"{SAID}/{run_id}"
-    for key in sorted(objects.list(prefix), key=lambda key: key == f"{prefix}/{SPEC}"):
+    try:
+        kept = int(b"".join(objects.read(f"{prefix}/{ATTEMPT}")))
+    except NotFound:  # it has not ended, or was kept before attempts were told apart
+        kept = 0
+    here = int((folder / ATTEMPT).read_text()) if (folder / ATTEMPT).exists() else 0
+    if here >= kept and (folder / SPEC).exists():
+        return
+    last = (f"{prefix}/{SPEC}", f"{prefix}/{ATTEMPT}")
+    for key in sorted(objects.list(prefix), key=lambda key: last.index(key) if key in last else -1):
         trees.fetch(objects, key, folder / key.removeprefix(f"{prefix}/"))
 
 

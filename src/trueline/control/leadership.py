@@ -60,7 +60,7 @@ class Leadership:
     def keep(self, stopping: threading.Event) -> None:
         """Count on while a long round goes on; for a thread of its own."""
         while not stopping.wait(BEAT_SECONDS):
-            with self._lock, suppress(Unavailable):  # the next beat is in time too
+            with self._lock, suppress(Unavailable, Conflict):  # the next beat is in time too
                 if self._fence is not None:
                     self._keep(self._fence)
 

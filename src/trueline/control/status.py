@@ -50,6 +50,7 @@ class Status:
     predictions: int
     labels: int
     last_event: int
+    unknown_labels: int = 0  # predictions that labels of the last days name, and that are not known
     target: str | None = None
     tracking: TrackingBacklog | None = None
     recording: tuple[Any, ...] = ()  # servers of this machine that cannot record, or could not before
@@ -91,6 +92,7 @@ def take(tx: Tx, project: str, *, idle: bool, replaying: bool, freshness: Any, t
         predictions=int(totals.get("predictions", 0)),
         labels=int(totals.get("labels", 0)),
         last_event=int(last),
+        unknown_labels=int(totals.get("unknown", 0)),
         target=target,
         tracking=_tracking(tx, project),
     )

@@ -13,7 +13,7 @@ from sqlalchemy import Table
 
 from trueline.control.context import Context
 from trueline.domain.machines import E, Machine, S
-from trueline.errors import Unavailable
+from trueline.errors import Conflict, Unavailable
 from trueline.store import holders, moves
 
 LEASE = timedelta(seconds=30)
@@ -61,8 +61,14 @@ def claim(context: Context, kind: Kind[S, E]) -> Claimed | None:
     return None if found is None else Claimed(*found)
 
 
-def requeue(context: Context, kind: Kind[S, E], claimed: Claimed, problem: str) -> None:
-    """Put it back for later: something it needs is away."""
+def requeue(context: Context, kind: Kind[S, E], claimed: Claimed, problem: str, *, orderly: bool = True) -> None:
+    """Put it back for later: something it needs is away.
+
+    An orderly refusal is no sign of work that never ends, and is not counted as an attempt.
+
+    Raises:
+        Conflict: somebody took it over; theirs counts.
+    """
     with context.store.begin() as tx:
         moves.move(
             tx,
@@ -74,7 +80,7 @@ def requeue(context: Context, kind: Kind[S, E], claimed: Claimed, problem: str) 
             reason=f"not possible now, tried again later: {problem}",
             fence=claimed.fence,
             not_before=tx.wall + kind.retry,
-            attempts=kind.table.c.attempts - 1,  # an orderly refusal is no sign of work that kills its worker
+            attempts=kind.table.c.attempts - int(orderly),
         )
 
 
@@ -90,7 +96,7 @@ def renewed(
             try:
                 with context.store.begin() as tx:
                     kept = moves.renew(tx, kind.table, claimed.id, claimed.fence, LEASE)
-            except Unavailable:
+            except (Unavailable, Conflict):
                 continue  # the next renewal is in time too; a lost lease is found at the end
             if not kept and not done.is_set():
                 if lost is not None:

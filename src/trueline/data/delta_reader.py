@@ -37,6 +37,24 @@ class DeltaReader:
             raise Unavailable(f"the table {self._place} cannot be read: {explain(problem)}") from problem
         return frame.select(pl.col(name).cast(kind) for name, kind in self._schema.items())
 
+    def present(self, column: str, values: pl.Series, *predicates: pl.Expr) -> pl.Series:
+        """Those of the values that a row which satisfies every predicate has in its column; of the table that column is all
+        that is read, and a piece at a time.
+
+        Raises:
+            Unavailable: the table is there and cannot be read.
+        """
+        wanted = pl.LazyFrame({column: values.unique()})
+        try:
+            handle = self._newest()
+            if handle is None:
+                return values.clear()
+            there = scan_table(handle, self._place).filter(*predicates).select(column)
+            return wanted.join(there, on=column, how="semi").collect(engine="streaming").to_series()
+        except (DeltaError, OSError, pl.exceptions.PolarsError) as problem:
+            self._handle = None
+            raise Unavailable(f"the table {self._place} cannot be read: {explain(problem)}") from problem
+
     def days(self) -> list[str]:
         """The partitions there are, ascending, without reading any row."""
         try:

@@ -15,7 +15,7 @@ naive (then UTC) datetime, or its ISO 8601 text, which is how JSON carries it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
@@ -27,6 +27,7 @@ from trueline.errors import InvalidData
 Word = TypeVar("Word", bound=StrEnum)
 FLOAT32_MAX = 3.4028234663852886e38
 INT64_MAX = 2**63 - 1
+_MOST_NAMED = 10
 
 Check = Callable[[Any], str | None]
 """Takes a value, gives None or what is wrong with it: 'expected integer, got string'."""
@@ -198,7 +199,7 @@ def compile_column(column: Column) -> Check:
 
     def check(value: Any) -> str | None:
         if value is None or (floating and isinstance(value, float) and not math.isfinite(value)):
-            return None if nullable else f"expected {expected}, got {_name(value)}"
+            return None if nullable else f"expected {expected}, got {kind_of(value)}"
         problem = of_kind(value)
         if problem is not None:
             return f"expected {expected}, got {problem}"
@@ -219,6 +220,17 @@ def compile_doubts(column: Column) -> Check:
     return _never if column.strict else _doubts(column)
 
 
+def missing(names: Sequence[str], where: str = "") -> str:
+    """What is said of columns that a request or a row lacks: all of their names, or the first ten.
+
+    >>> missing(["age"]), missing(["age", "plan"], " at row 3")
+    ("input 'age' is missing", "inputs 'age', 'plan' are missing at row 3")
+    """
+    shown = ", ".join(f"'{name}'" for name in names[:_MOST_NAMED])
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"input {shown} is missing{where}" if len(names) == 1 else f"inputs {shown}{more} are missing{where}"
+
+
 def _doubts(column: Column) -> Check:
     """Range and categories, also for strict columns."""
     if column.categories is not None and column.kind is Kind.string:
@@ -232,7 +244,7 @@ def _category_check(column: Column, known: frozenset[str]) -> Check:
     def check(value: Any) -> str | None:
         if value is None or value in known:
             return None
-        return f"expected one of {len(known)} known categories, got {_shown(column, value)}"
+        return f"expected one of {len(known)} known categories, got {shown(column, value)}"
 
     return check
 
@@ -245,7 +257,7 @@ def _range_check(column: Column) -> Check:
         if value is None or low <= value <= high or not math.isfinite(value):
             return None
         bound = f"at least {_number(low)}" if value < low else f"at most {_number(high)}"
-        return f"expected {bound}, got {_shown(column, value)}"
+        return f"expected {bound}, got {shown(column, value)}"
 
     return check
 
@@ -259,33 +271,33 @@ def _integer(value: Any) -> str | None:
         return None if -INT64_MAX - 1 <= value <= INT64_MAX else "more than 64 bits"
     if isinstance(value, float):
         if not value.is_integer():
-            return _name(value) if not math.isfinite(value) else "a fraction"
+            return kind_of(value) if not math.isfinite(value) else "a fraction"
         return None if -(2.0**63) <= value < 2.0**63 else "more than 64 bits"
-    return _name(value)
+    return kind_of(value)
 
 
 def _float(largest: float) -> Check:
     def check(value: Any) -> str | None:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return None if -largest <= value <= largest else "a number too large for it"
-        return _name(value)
+        return kind_of(value)
 
     return check
 
 
 def _string(value: Any) -> str | None:
-    return None if isinstance(value, str) else _name(value)
+    return None if isinstance(value, str) else kind_of(value)
 
 
 def _boolean(value: Any) -> str | None:
-    return None if isinstance(value, bool) else _name(value)
+    return None if isinstance(value, bool) else kind_of(value)
 
 
 def _datetime(value: Any) -> str | None:
     if isinstance(value, datetime):
         return None
     if not isinstance(value, str):
-        return _name(value)
+        return kind_of(value)
     try:
         datetime.fromisoformat(value)
     except ValueError:
@@ -314,14 +326,14 @@ _WORDS: tuple[tuple[type, str], ...] = (  # bool is an int too, so it comes firs
 )
 
 
-def _name(value: Any) -> str:
+def kind_of(value: Any) -> str:
     """What a value is, in JSON's words."""
     if isinstance(value, float):
         return "number" if math.isfinite(value) else "NaN" if math.isnan(value) else "infinity"
     return next((word for kind, word in _WORDS if isinstance(value, kind)), type(value).__name__)
 
 
-def _shown(column: Column, value: Any) -> str:
+def shown(column: Column, value: Any) -> str:
     """A value as a message may show it; never that of a personal column."""
     if column.personal:
         return "another value (personal, not shown)"

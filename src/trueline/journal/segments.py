@@ -172,8 +172,10 @@ class Writer:
         """
         self._mend()
         encode = records.encoder.encode
+        pack, checksum = HEADER.pack, zlib.crc32
         try:
-            frames = [frame(encode(record)) for record in batch]
+            payloads = [encode(record) for record in batch]
+            frames = [pack(len(payload), checksum(payload)) + payload for payload in payloads]
         except (TypeError, ValueError, OverflowError) as problem:  # checks let it pass: those who wait are answered
             raise NotRecorded(f"a record for {self.folder} holds what msgpack cannot ({problem})", kept=0) from problem
         data = b"".join(frames)

@@ -2,6 +2,9 @@
 
 First every journal is shipped up to now (so nothing of the day is missing), then the day's predictions meet their
 labels, and what is kept of it is sums and means. Labels that come later correct later reports, never this verdict.
+
+Labels since that day whose prediction nobody made, or nobody has shipped yet, are counted (`unknown`): each block counts anew, so
+one whose prediction turns up is not among them any more.
 """
 
 from __future__ import annotations
@@ -29,6 +32,9 @@ from trueline.monitoring.shifts import REMEMBERED
 from trueline.stats.arms import ArmsDesign, observe
 from trueline.store import rows, tables
 from trueline.store.engine import Tx
+
+LATE = timedelta(days=3)
+"""How much later than expected most labels come at most: their predictions are looked for in those days first."""
 
 WORK = Kind(
     tables.blocks,
@@ -65,8 +71,11 @@ def work_one(context: Context, opened: Tables) -> bool:
 def evaluate(context: Context, opened: Tables, day: str) -> tuple[dict[str, Any], Profile]:
     """The evidence of one event-time day, and its profile."""
     predictions = opened.predictions.read_day(day)
-    through = date.fromisoformat(day) + timedelta(days=2) + context.project.monitor.labels.expect_after
-    labels = resolve(opened.labels.read(day, through.isoformat()))
+    after = context.project.monitor.labels.expect_after
+    through = date.fromisoformat(day) + timedelta(days=2) + after
+    arrived = opened.labels.read(day, through.isoformat())
+    labels = resolve(arrived)
+    near = date.fromisoformat(day) - LATE - after
     with context.store.read() as tx:
         champion = endpoints.get(tx, context.project.name).champion
         version = runs.version(tx, context.project.name, champion) if champion is not None else None
@@ -79,6 +88,7 @@ def evaluate(context: Context, opened: Tables, day: str) -> tuple[dict[str, Any]
     counts = {"duplicates": labels.duplicates, "corrections": labels.corrections}
     evidence: dict[str, Any] = {
         "coverage": summaries.coverage(predictions, counts, scores.filter("served").height),
+        "unknown": opened.predictions.unknown(arrived["prediction_id"], near.isoformat()).len(),
         "drift": drift.compare(predictions, version) if version is not None else {},
     }
     profile: Profile = {}
@@ -140,6 +150,9 @@ def _arms(
 
 def sentence(day: str, evidence: dict[str, Any]) -> str:
     served, coverage = evidence["served"], evidence["coverage"]
+    unknown = evidence.get("unknown")
+    astray = f"; labels name {unknown} predictions that are not known" if unknown else ""
     if not served["n"]:
-        return f"{day}: {coverage['predictions']} predictions, none labelled"
-    return f"{day}: {coverage['labelled']} of {coverage['predictions']} predictions labelled, mean loss {figure(served['loss'])}"
+        return f"{day}: {coverage['predictions']} predictions, none labelled{astray}"
+    labelled = f"{coverage['labelled']} of {coverage['predictions']} predictions labelled"
+    return f"{day}: {labelled}, mean loss {figure(served['loss'])}{astray}"

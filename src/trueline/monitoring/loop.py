@@ -145,7 +145,8 @@ def _said(memory: Memory, evidence: dict[str, Any]) -> str:
 def _totals(totals: dict[str, int], evidence: dict[str, Any]) -> dict[str, int]:
     coverage = evidence.get("coverage", {})
     counts = {**coverage, "labels": coverage.get("labelled", 0)}
-    return {name: totals.get(name, 0) + int(counts.get(name, 0)) for name in {*totals, *counts}}
+    sums = {name: totals.get(name, 0) + int(counts.get(name, 0)) for name in {*totals, *counts}}
+    return {**sums, "unknown": int(evidence.get("unknown", 0))}  # of the last days, as they are known by now
 
 
 def _rehearse(tx: Tx, project: str, memory: Memory, block: Block) -> Memory:

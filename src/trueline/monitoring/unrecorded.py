@@ -1,17 +1,20 @@
 """What the servers of this machine could not record, as an incident: one while it lasts, however many servers it hits.
 
-Each server counts for itself since its start, so what is kept of it here is that life of it and the count it had when
-it was last heard: what is more since then is new, whoever asks, and after whatever death. A full disk is often the
-database's disk too; then the incident is opened when there is room again, with the whole count.
+Each server counts for itself since its start, so what is kept here is, for each life of a server, the highest count that
+was heard of it: what is more than that is new, whoever asks, and after whatever death. That a server is silent ends its
+trouble but not its count, for it may only have been slow; and a look that is older than what is kept adds nothing. What a
+server lost between the last look at it and its death is not known. A full disk is often the database's disk too; then the
+incident is opened when there is room again, with the whole count.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trueline.control import endpoints, incidents
 from trueline.domain.incidents import IncidentKind
@@ -25,6 +28,8 @@ GONE_SECONDS = 30.0
 """A server that was in trouble and is away for so long records nothing because it answers nothing."""
 ASK_SECONDS = 1.0
 FRESH_SECONDS = 3.0
+LIVES = 8
+"""Of each server, those heard last, are remembered: only a control process that slept through all of them may tell of an older one."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,13 @@ class Recording:
     def trouble(self) -> str | None:
         return self.problem or self.shipping
 
+    def past(self) -> Recording:
+        """What is left of it when it is over: its count."""
+        return replace(self, problem=None, shipping=None)
+
 
 Known = Mapping[str, Recording]
-"""By replica: those that have been in trouble, as they were last heard."""
+"""By life, those heard last at the end: each that lost something or is in trouble, with its highest count."""
 
 
 class Watch:
@@ -69,20 +78,23 @@ class Watch:
 
     def heed(self, store: Store, project: str) -> None:
         """Let what was seen open, keep current or close the incident; nothing is written while nothing changes."""
+        seen = self._seen  # one look, though `troubles` may look again in another thread meanwhile
         with store.read() as tx:
             known = _known(tx, project)
-        if self._after(known) != known:
+        if self._after(known, seen) != known:
             with store.begin() as tx:
                 known = _known(tx, project)
-                _take(tx, project, known, self._after(known), self._seen)
+                _take(tx, project, known, self._after(known, seen), seen)
 
-    def _after(self, known: Known) -> Known:
-        """What is known now: servers that lost nothing are not kept, those that are gone are in no trouble."""
-        after = {name: one for name, one in known.items() if not self._is_gone(one)}
-        for one in self._seen:
-            if one.unrecorded or one.trouble or one.replica in known:
-                after[one.replica] = one
-        return {name: one for name, one in after.items() if one.unrecorded or one.trouble}
+    def _after(self, known: Known, seen: Sequence[Recording]) -> Known:
+        """What is known now: lives that lost nothing are not kept, those that are over are in no trouble."""
+        heard = {one.replica for one in seen}
+        over = {life: one for life, one in known.items() if one.replica in heard or self._is_gone(one)}
+        after = {life: one.past() if life in over else one for life, one in known.items()}
+        for one in seen:
+            before = after.pop(one.life, one)
+            after[one.life] = replace(one, unrecorded=max(one.unrecorded, before.unrecorded))
+        return _newest({life: one for life, one in after.items() if one.unrecorded or one.trouble})
 
     def _is_gone(self, one: Recording) -> bool:
         if not self._folder.journal(one.replica).exists():  # another machine's, which looks after it
@@ -91,25 +103,32 @@ class Watch:
         return self._looked - since > GONE_SECONDS
 
 
+def _newest(known: Known) -> Known:
+    """The last lives of each server."""
+    older = Counter(one.replica for one in known.values())
+    kept = {}
+    for life, one in known.items():
+        older[one.replica] -= 1
+        if older[one.replica] < LIVES:
+            kept[life] = one
+    return kept
+
+
 def lost(known: Known, seen: Sequence[Recording]) -> int:
-    """How many predictions went unrecorded since each server was last heard.
+    """How many predictions went unrecorded beyond those that were counted before.
 
-    >>> before = {"r0": Recording("r0", "a", 3)}
-    >>> lost(before, [Recording("r0", "a", 5)]), lost(before, [Recording("r0", "b", 5)]), lost({}, [Recording("r1", "c", 2)])
-    (2, 5, 2)
+    >>> before = {"a": Recording("r0", "a", 3)}
+    >>> lost(before, [Recording("r0", "a", 5)]), lost(before, [Recording("r0", "a", 2)]), lost(before, [Recording("r0", "b", 2)])
+    (2, 0, 2)
     """
-    return sum(one.unrecorded - _counted(known.get(one.replica), one) for one in seen)
-
-
-def _counted(before: Recording | None, one: Recording) -> int:
-    return before.unrecorded if before is not None and before.life == one.life else 0
+    return sum(max(0, one.unrecorded - (known[one.life].unrecorded if one.life in known else 0)) for one in seen)
 
 
 def _take(tx: Tx, project: str, known: Known, after: Known, seen: Sequence[Recording]) -> None:
     champion = endpoints.get(tx, project).champion
     if champion is None:  # nothing is answered, so nothing is missing
         return
-    meta.put(tx, _key(project), json.dumps({name: vars(one) for name, one in after.items()}))
+    meta.put(tx, _key(project), json.dumps({life: vars(one) for life, one in after.items()}))
     more = lost(known, seen)
     troubles = [one for one in after.values() if one.trouble]
     incident = incidents.open_one(tx, project, IncidentKind.journal)
@@ -150,7 +169,7 @@ def _advice(troubles: Sequence[Recording]) -> str:
 
 def _known(tx: Tx, project: str) -> Known:
     kept = json.loads(meta.get(tx, _key(project)) or "{}")
-    return {name: Recording(**fields) for name, fields in kept.items()}
+    return {fields["life"]: Recording(**fields) for fields in kept.values()}
 
 
 def _key(project: str) -> str:

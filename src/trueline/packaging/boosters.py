@@ -56,6 +56,10 @@ def booster(estimator: Any) -> Any:
         return found
 
 
+class Unsayable(Exception):
+    """What the library wrote of a model is not as known here, or no table of nodes; the model itself may be all right."""
+
+
 class Bare:
     """A Booster that `xgboost.train` or `lightgbm.train` returned, seen as an estimator."""
 
@@ -97,11 +101,16 @@ def as_estimator(fitted: Any) -> Any:
 
 
 def _objective(found: Any, kind: str) -> tuple[str, int]:
-    if kind == LIGHTGBM:
-        page = found.dump_model(num_iteration=1)
-        return str(page.get("objective", "")).partition(" ")[0], int(page["num_class"])
-    learner = json.loads(found.save_config())["learner"]
-    return str(learner["objective"]["name"]), int(learner["learner_model_param"]["num_class"])
+    """What it was fitted to, and how many classes it has; ("", 0) where its library does not say so as known here."""
+    try:
+        if kind == LIGHTGBM:
+            head = found.model_to_string(num_iteration=1).partition("\n\n")[0]
+            said = dict(line.partition("=")[::2] for line in head.splitlines())
+            return said.get("objective", "").partition(" ")[0], int(said["num_class"])
+        learner = json.loads(found.save_config())["learner"]
+        return str(learner["objective"]["name"]), int(learner["learner_model_param"]["num_class"])
+    except (LookupError, TypeError, ValueError):
+        return "", 0
 
 
 def write(estimator: Any, path: Path) -> None:
@@ -131,12 +140,22 @@ def _in_order(lists: Sequence[Sequence[Any]], inputs: Sequence[Column]) -> dict[
 
 
 def ensemble(estimator: Any) -> Ensemble | None:
-    """The model as a table of nodes, if it has one output and all that it does can be said so; else None."""
+    """The model as a table of nodes, if it has one output and all that it does can be said so; else None.
+
+    Raises:
+        Unsayable: what the library writes of it is not what its known versions write.
+    """
     kind = library(estimator)
-    if kind == XGBOOST:
-        return _xgboost(json.loads(booster(estimator).save_raw("json"))["learner"])
-    if kind == LIGHTGBM:
-        return _lightgbm(booster(estimator).dump_model())
+    try:
+        if kind == XGBOOST:
+            return _xgboost(json.loads(booster(estimator).save_raw("json"))["learner"])
+        if kind == LIGHTGBM:
+            return _lightgbm(booster(estimator).dump_model())
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as problem:
+        raise Unsayable(
+            f"what {kind} writes of this model is not understood "
+            f"({type(problem).__name__}: {' '.join(str(problem).split())[:100]})"
+        ) from problem
     return None
 
 
@@ -151,7 +170,7 @@ def _xgboost(learner: Mapping[str, Any]) -> Ensemble | None:
     drops = gradient["weight_drop"] if dart else [1.0] * len(model["trees"])
     nodes = Nodes()
     for number, (tree, drop) in enumerate(zip(model["trees"], drops, strict=True)):
-        _add(nodes, number, _xgboost_rows(tree, drop))
+        _add(nodes, number, _xgboost_rows(tree, drop), int(param["num_feature"]))
     link = LINKS[objective]
     base = float(np.float32(str(param["base_score"]).strip("[]")))
     return Ensemble(
@@ -220,7 +239,7 @@ def _lightgbm(page: Mapping[str, Any]) -> Ensemble | None:
         rows = _lightgbm_rows(tree["tree_structure"], share)
         if rows is None:
             return None
-        _add(nodes, number, rows)
+        _add(nodes, number, rows, page["max_feature_idx"] + 1)
     scale = next((float(one.partition(":")[2]) for one in options if one.startswith("sigmoid:")), 1.0)
     return Ensemble(nodes, 0.0, LINKS[objective], scale, categories_in_order=page.get("pandas_categorical") or ())
 
@@ -247,6 +266,8 @@ def _lightgbm_rows(root: Mapping[str, Any], share: float) -> list[Row] | None:
             extra += rest
         elif missing == "Zero":
             return None
+        elif node["decision_type"] != "<=" or missing not in ("None", "NaN"):
+            raise ValueError(f"it splits by {node['decision_type']}, missing {missing}")
         else:  # a library that has seen no missing value takes one for 0
             true = bool(node["default_left"]) if missing == "NaN" else float(node["threshold"]) >= 0
             rows.append((feature, "BRANCH_LEQ", float(node["threshold"]), left, right, true))
@@ -262,17 +283,32 @@ def _walk(root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             waiting += [node["right_child"], node["left_child"]]
 
 
-def _add(nodes: Nodes, number: int, rows: Sequence[Row]) -> None:
+def _add(nodes: Nodes, number: int, rows: Sequence[Row], width: int) -> None:
+    """One more tree, of rows with `width` features."""
     feature, mode, value, true, false, missing = zip(*rows, strict=True)
     leaf = np.array([one == "LEAF" for one in mode])
     values = np.array(value, dtype=np.float64)
+    features, yes, no = (np.array(one).astype(np.int64, casting="safe") for one in (feature, true, false))
+    if features.min() < 0 or features.max() >= width:
+        raise ValueError(f"tree {number} reads feature {features.max()} of {width}")
+    _check_ends(number, yes, no, leaf)
     nodes.tree.append(np.full(len(rows), number))
-    nodes.feature.append(np.array(feature, dtype=np.int64))
+    nodes.feature.append(features)
     nodes.mode.append(list(mode))
     nodes.threshold.append(np.where(leaf, 0.0, values))
-    nodes.true.append(np.array(true, dtype=np.int64))
-    nodes.false.append(np.array(false, dtype=np.int64))
+    nodes.true.append(yes)
+    nodes.false.append(no)
     nodes.missing.append(np.array(missing, dtype=np.int64))
     nodes.leaf_tree.append(np.full(int(leaf.sum()), number))
     nodes.leaf.append(np.flatnonzero(leaf))
     nodes.weight.append(values[leaf])
+
+
+def _check_ends(number: int, yes: NDArray[np.int64], no: NDArray[np.int64], leaf: NDArray[np.bool_]) -> None:
+    """Raises ValueError unless every way from the root ends in a leaf: what executes nodes believes that."""
+    here, steps = np.zeros(1, dtype=np.int64), 0
+    while len(here := here[~leaf[here]]):
+        here = np.unique(np.concatenate([yes[here], no[here]]))
+        steps += 1
+        if here[0] < 0 or here[-1] >= len(leaf) or steps >= len(leaf):
+            raise ValueError(f"the nodes of tree {number} are no tree")

@@ -114,8 +114,8 @@ def signature_of(estimator: Any, contract: Contract, task: str) -> Signature:
     inputs = tuple(_input(str(name), contract, kind) for name in names)
     if task == CLASSIFICATION and not foreign:
         _check_classifier(estimator, kind)
-    target = next((column.name for column in contract.columns if column.role is contracts.Role.target), "prediction")
-    return Signature(inputs, target, task)
+    target = next(iter(contract.of(contracts.Role.target)), None)
+    return Signature(inputs, "prediction" if target is None else target.name, task, target=target)
 
 
 def _input(name: str, contract: Contract, kind: str) -> Column:

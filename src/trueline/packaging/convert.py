@@ -38,7 +38,12 @@ class Recipe:
 
 def recipes(estimator: Any, inputs: Sequence[Column]) -> Iterator[Recipe]:
     wide = any(column.kind is Kind.float64 for column in inputs)
-    if (trees := boosting.ensemble(estimator)) is not None:
+    try:
+        trees = boosting.ensemble(estimator)
+    except boosters.Unsayable as problem:
+        yield Recipe(MATRIX, "float32", _refused(problem))  # so that it is told why
+        return
+    if trees is not None:
         layout = boosting.layout_for(inputs)
         for precision in ("float32",) if trees.single else ("float64",) if wide else ("float32", "float64"):
             yield Recipe(layout, precision, _boosting(estimator, inputs, layout, precision))
@@ -58,6 +63,13 @@ def _needs_columns(estimator: Any, inputs: Sequence[Column]) -> bool:
 
 def _boosting(estimator: Any, inputs: Sequence[Column], layout: str, precision: str) -> Callable[[], bytes]:
     return lambda: bytes(boosting.write(estimator, inputs, layout, precision).SerializeToString())
+
+
+def _refused(problem: Exception) -> Callable[[], bytes]:
+    def write() -> bytes:
+        raise problem
+
+    return write
 
 
 def _general(estimator: Any, inputs: Sequence[Column], layout: str, precision: str) -> Callable[[], bytes]:

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trueline.domain.contracts import Column, Kind
-from trueline.packaging import boosting
+from trueline.packaging import boosters, boosting
 from trueline.packaging.native import DTYPES
 from trueline.packaging.trees import floor_to_float32, sklearn_thresholds
 
@@ -57,7 +57,10 @@ def edge_rows(estimator: Any, inputs: Sequence[Column], rows: pl.DataFrame) -> I
 def split_points(estimator: Any, names: Sequence[str]) -> Mapping[str, NDArray[np.float64]]:
     """Split thresholds by input column, as far as they can be read through the pipeline."""
     steps = [step for _, step in getattr(estimator, "steps", [])] or [estimator]
-    trees = boosting.ensemble(steps[-1])
+    try:
+        trees = boosting.ensemble(steps[-1])
+    except boosters.Unsayable:
+        return {}
     thresholds = sklearn_thresholds(steps[-1]) if trees is None else trees.thresholds()
     if not thresholds:
         return {}
@@ -107,6 +110,7 @@ def _through_columns(transformer: Any) -> Iterator[tuple[int, tuple[str, float, 
 
 def _beside(thresholds: NDArray[np.float64], kind: Kind) -> list[Any]:
     """Each threshold and its neighbours in the column's own type."""
+    thresholds = thresholds[~np.isnan(thresholds)]
     if kind is Kind.integer:
         whole = np.floor(np.clip(thresholds, -(2.0**53), 2.0**53)).astype(np.int64)
         return list(np.concatenate([whole, whole + 1]).tolist())

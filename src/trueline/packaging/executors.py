@@ -6,7 +6,7 @@ thread; any other is for a process of its own (`in_process` is false), where a h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from trueline.errors import PackagingFailed
 from trueline.packaging import manifest as manifests
 from trueline.packaging import tree_executors
-from trueline.packaging.feeds import Columns, Rows, feed, row_feed
+from trueline.packaging.feeds import MATRIX, MATRIX_INPUT, Columns, Rows, feed, float_type, row_feed, tensor_type
 from trueline.packaging.manifest import Manifest
 from trueline.packaging.signature import Signature
 from trueline.storage import trees
@@ -57,6 +57,7 @@ class OnnxExecutor:
             )
         except Exception as problem:  # onnxruntime's exceptions share no other base
             raise PackagingFailed(f"ONNX Runtime cannot load {folder / manifest.model_file}: {problem}") from problem
+        _check_inputs(self._session.get_inputs(), folder, manifest)
         self.signature = manifest.signature
         self._feed = feed(manifest.signature.inputs, manifest.layout, manifest.precision)
         self._row_feed = row_feed(manifest.signature.inputs, manifest.layout, manifest.precision)
@@ -70,6 +71,27 @@ class OnnxExecutor:
         """As `predict`, from rows of values in the order of the inputs."""
         values: NDArray[Any] = self._session.run(self._outputs, self._row_feed(rows))[0]
         return values.reshape(-1).astype(np.float64)
+
+
+_TENSORS: Mapping[type[Any], str] = {
+    np.float32: "tensor(float)", np.float64: "tensor(double)", np.int64: "tensor(int64)", object: "tensor(string)",
+}  # fmt: skip
+
+
+def _check_inputs(found: Sequence[Any], folder: Path, manifest: Manifest) -> None:
+    """That the graph takes what the signature gives, so that one that does not is refused before anybody asks it."""
+    inputs, precision = manifest.signature.inputs, manifest.precision
+    if manifest.layout == MATRIX:
+        given = {MATRIX_INPUT: _TENSORS[float_type(precision)]}
+    else:
+        given = {column.name: _TENSORS[tensor_type(column, precision)] for column in inputs}
+    taken = {one.name: one.type for one in found}
+    widths = [one.shape[1] for one in found if manifest.layout == MATRIX and len(one.shape) > 1]
+    if given != taken or any(isinstance(width, int) and width != len(inputs) for width in widths):
+        raise PackagingFailed(
+            f"{folder / manifest.model_file} is not the model that {manifests.NAME} beside it describes: they disagree "
+            "about its inputs; restore the folder or package the model again"
+        )
 
 
 class SkopsExecutor:
@@ -104,6 +126,7 @@ def load(folder: Path, digest: str | None) -> Executor:
             f"the model in {folder} is not the one that was registered: its content has digest {found}, "
             f"expected {digest}; restore the folder or package the model again"
         )
+    manifests.check_files(folder, manifest)
     if manifest.kind == manifests.ONNX:
         return OnnxExecutor(folder, manifest)
     if manifest.kind == manifests.SKOPS:

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trueline.domain.contracts import UnknownColumns
-from trueline.errors import NotFound, PackagingFailed
+from trueline.domain.contracts import Column, Role, UnknownColumns, column_from_dict
+from trueline.errors import InvalidData, NotFound, PackagingFailed
 from trueline.packaging import signature as signatures
-from trueline.packaging.signature import Signature
+from trueline.packaging.signature import CLASSIFICATION, REGRESSION, Signature
+from trueline.storage import trees
 
 NAME = "trueline.json"
 FORMAT = 1
@@ -26,6 +27,8 @@ FILES = {
     XGBOOST: "model.ubj",
     LIGHTGBM: "model.txt",
 }  # where the library's own ending is not our name of the kind
+PRECISIONS = ("float32", "float64")
+TASKS = (REGRESSION, CLASSIFICATION)
 
 
 def file_of(kind: str) -> str:
@@ -72,6 +75,7 @@ class Manifest:
     precision: str = "float32"  # of float tensors: float32 | float64
     trusted: tuple[str, ...] = ()  # types beyond skops' own list that the file holds (skops only)
     meta: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict, compare=False)  # SHA-256 of what it was written beside
 
     @property
     def model_file(self) -> str:
@@ -95,6 +99,7 @@ def write(folder: Path, manifest: Manifest) -> None:
         "parity": {name: value for name, value in asdict(manifest.parity).items() if name != "speed"},
         "trusted": list(manifest.trusted),
         "meta": dict(manifest.meta),
+        "files": trees.file_digests(folder, without=NAME),
     }
     (folder / NAME).write_text(json.dumps(fields, indent=1, sort_keys=True) + "\n")
 
@@ -102,26 +107,74 @@ def write(folder: Path, manifest: Manifest) -> None:
 def read(folder: Path) -> Manifest:
     """The manifest of a model folder; one clear sentence when there is none or it cannot be read."""
     try:
-        fields = json.loads((folder / NAME).read_text())
+        fields = json.loads((folder / NAME).read_bytes())
+        if not isinstance(fields, dict):
+            raise ValueError("it is no JSON object")  # noqa: TRY004, TRY301  told as any other damage
+        if fields.get("format") == FORMAT:
+            return _manifest(fields)
     except FileNotFoundError:
         raise NotFound(
             f"{folder} is not a packaged model: it has no {NAME}; name the folder that `trueline run` made"
         ) from None
-    except (OSError, ValueError) as problem:
-        raise PackagingFailed(f"{folder / NAME} cannot be read ({problem}); package the model again") from problem
-    if fields.get("format") != FORMAT:
-        raise PackagingFailed(
-            f"{folder} was packaged in format {fields.get('format')}, this trueline reads format {FORMAT}; "
-            "package the model again or use the trueline that made it"
-        )
+    except KeyError as problem:
+        raise _unreadable(folder, f"it lacks {problem}") from problem
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, InvalidData) as problem:
+        raise _unreadable(folder, problem) from problem
+    raise PackagingFailed(
+        f"{folder} was packaged in format {str(fields.get('format'))[:20]}, this trueline reads format {FORMAT}; "
+        "package the model again or use the trueline that made it"
+    )
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """That the model's files are those this manifest was written for: not damaged, not another package's.
+
+    Raises:
+        PackagingFailed: one is not.
+    """
+    for name, expected in manifest.files.items():
+        path = folder / name
+        try:
+            found = trees.file_digest(path)
+        except OSError as problem:
+            raise PackagingFailed(
+                f"{path} cannot be read ({problem.strerror}); restore the folder or package the model again"
+            ) from problem
+        if found != expected:
+            raise PackagingFailed(
+                f"{path} is damaged or another model's: it is not the file that {NAME} beside it was written for; "
+                "restore the folder or package the model again"
+            )
+
+
+def _unreadable(folder: Path, problem: object) -> PackagingFailed:
+    said = " ".join(str(problem).split())[:200]
+    return PackagingFailed(f"{folder / NAME} cannot be read ({said}); package the model again")
+
+
+def _manifest(fields: Mapping[str, Any]) -> Manifest:
+    """Raises KeyError, TypeError, ValueError, AttributeError or InvalidData for what `write` has not written."""
+    signature, meta, files = fields["signature"], fields["meta"], fields.get("files", {})
+    texts = [fields[name] for name in ("kind", "layout", "precision")]
+    texts += [signature["output"], signature["task"], *fields["trusted"], *files, *files.values()]
+    if not all(isinstance(one, str) for one in texts):
+        raise ValueError("a name in it is no text")
+    if fields["precision"] not in PRECISIONS or signature["task"] not in TASKS:
+        raise ValueError(f"it says {fields['precision']} and {signature['task']}")
+    if any(name.startswith("/") or {"", ".."} & set(name.split("/")) for name in files):
+        raise ValueError("a file it names is not in its folder")
+    decoded = signatures.decode(signature)
+    if not decoded.inputs or len(set(decoded.names)) < len(decoded.inputs):
+        raise ValueError("its signature has no inputs, or one twice")
     return Manifest(
         kind=fields["kind"],
-        signature=replace(signatures.decode(fields["signature"]), allowed=_allowed(fields["meta"])),
+        signature=replace(decoded, allowed=_allowed(meta), target=_target(meta)),
         parity=parity_from(fields["parity"]),
         layout=fields["layout"],
         precision=fields["precision"],
         trusted=tuple(fields["trusted"]),
-        meta=fields["meta"],
+        meta=dict(meta),
+        files=dict(files),
     )
 
 
@@ -131,3 +184,9 @@ def _allowed(meta: Mapping[str, Any]) -> frozenset[str] | None:
     if contract.get("unknown_columns") != UnknownColumns.forbid:
         return None
     return frozenset(column["name"] for column in contract["columns"])
+
+
+def _target(meta: Mapping[str, Any]) -> Column | None:
+    """The column that the model was made to predict, as the contract declares it."""
+    columns = (meta.get("contract") or {}).get("columns", ())
+    return next((column_from_dict(column) for column in columns if column.get("role") == Role.target), None)

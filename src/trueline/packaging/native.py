@@ -55,7 +55,9 @@ def predictor(estimator: Any, signature: Signature, layout: str) -> Callable[[Co
     classify = signature.task == CLASSIFICATION
 
     def predict(columns: Columns) -> NDArray[np.float64]:
-        frame = pl.DataFrame({name: pl.Series(name, columns[name], dtype=kind) for name, kind in dtypes.items()})
+        # not strict: JSON may say 3.0 where the contract has an integer, and it has passed the contract
+        series = {name: pl.Series(name, columns[name], dtype=kind, strict=False) for name, kind in dtypes.items()}
+        frame = pl.DataFrame(series)
         values = np.asarray(estimator.predict_proba(frame)[:, 1] if classify else estimator.predict(frame))
         return values.reshape(len(frame)).astype(np.float64)
 

@@ -59,7 +59,9 @@ def predictor(model: Any, inputs: Sequence[tuple[str, str]], layout: str) -> Pre
     asked = model if layout == CALL else getattr(model, layout)
 
     def predict(columns: Mapping[str, Sequence[Any]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-        frame = pl.DataFrame({name: pl.Series(name, columns[name], dtype=DTYPES[kind]) for name, kind in inputs})
+        # not strict: JSON may say 3.0 where the contract has an integer, and it has passed the contract
+        series = {name: pl.Series(name, columns[name], dtype=DTYPES[kind], strict=False) for name, kind in inputs}
+        frame = pl.DataFrame(series)
         said = asked(frame)
         return numbers(said[:, 1] if layout == PROBABILITY else said, len(frame))
 

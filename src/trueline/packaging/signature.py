@@ -17,14 +17,15 @@ CLASSIFICATION = "classification"
 class Signature:
     """Inputs are in the estimator's own order; the output is a value, or the probability of the positive class.
 
-    `allowed` are the names that a request may bring, inputs and others; None when any may come along. It is not
-    encoded here: the contract, which says it, is kept beside the signature.
+    `allowed` are the names that a request may bring, inputs and others; None when any may come along. `target` is what
+    labels are values of. Neither is encoded here: the contract, which says them, is kept beside the signature.
     """
 
     inputs: tuple[Column, ...]
     output: str
     task: str
     allowed: frozenset[str] | None = None
+    target: Column | None = None  # None: the contract of the model is not known
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
 
 from trueline.control import artefacts, endpoints, gates, runs, work
 from trueline.control.context import Context
 from trueline.control.runs import Trained
-from trueline.control.work import Kind
+from trueline.control.work import Claimed, Kind
 from trueline.data.tables import Tables
 from trueline.domain.gates import Gate
 from trueline.domain.runs import RUNS, Purpose, Run, RunEvent, RunState
@@ -61,25 +62,26 @@ class Training:
             fail(
                 context,
                 run,
-                fence,
+                claimed,
                 f"given up: {MOST_ATTEMPTS} attempts ended with the death of their worker or without an end",
             )
             return True
         try:
             with work.renewed(context, WORK, claimed, self._trainer.close):
                 self._work(context, run, fence)
-        except Conflict:
-            return True  # somebody took the run over; theirs counts
+        except Conflict as problem:
+            with suppress(Conflict):  # somebody took the run over; theirs counts
+                work.requeue(context, WORK, claimed, str(problem), orderly=False)
         except Unavailable as problem:
             work.requeue(context, WORK, claimed, str(problem))
         except TruelineError as problem:
-            fail(context, run, fence, str(problem))
+            fail(context, run, claimed, str(problem))
         except Exception as problem:  # the edge of a loop: a run that meets a defect ends, and the loop goes on
             log.exception("a defect in trueline met %s", run.id)
             fail(
                 context,
                 run,
-                fence,
+                claimed,
                 f"a defect in trueline: {type(problem).__name__}: {problem}; the worker's log has the traceback",
             )
         return True
@@ -101,7 +103,7 @@ class Training:
                 return
         result = finished.once(spec, str(key), self._trainer.train)
         artefacts.keep(context, context.folder.run(run.id), result.digest)
-        artefacts.keep_said(context, run.id)
+        artefacts.keep_said(context, run.id, fence)
         with context.store.begin() as tx:
             run = rows.get(tx, Run, run.id)
             runs.succeed(tx, run, fence, _trained(result, prepared), actor=context.actor)
@@ -166,6 +168,12 @@ def _to_gate(tx: Tx, run: Run) -> None:
     gates.request(tx, run.project, run.version, actor=run.actor, reason=f"{run.id} made version {run.version}")
 
 
-def fail(context: Context, run: Run, fence: int, problem: str) -> None:
+def fail(context: Context, run: Run, claimed: Claimed, problem: str) -> None:
+    """Record that a run has failed, its logs kept before; a storage that is away does not have it trained again."""
+    try:
+        with work.renewed(context, WORK, claimed):
+            artefacts.keep_said(context, run.id, claimed.fence)
+    except (Unavailable, OSError) as away:
+        log.warning("what %s said is on this machine only: %s", run.id, away)
     with context.store.begin() as tx:
-        runs.fail(tx, run, fence, problem, actor=context.actor)
+        runs.fail(tx, run, claimed.fence, problem, actor=context.actor)

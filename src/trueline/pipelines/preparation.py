@@ -16,13 +16,13 @@ from typing import Any
 
 import polars as pl
 
-from trueline.control import datasets, incidents, journals, quarantine
+from trueline.control import datasets, events, incidents, journals, quarantine
 from trueline.control.context import Context
 from trueline.data import contract_infer, contract_io, sources
 from trueline.data.contract_frames import enforce
 from trueline.data.datasets import Datasets, Written
 from trueline.data.tables import Tables
-from trueline.domain.contracts import Contract, Kind, Role
+from trueline.domain.contracts import Column, Contract, Kind, Role
 from trueline.domain.runs import Purpose, Run
 from trueline.errors import InvalidData, Unavailable
 from trueline.pipelines import feedback
@@ -63,6 +63,8 @@ def prepare(context: Context, tables: Tables, run: Run) -> Prepared:
     folder.mkdir(parents=True, exist_ok=True)
     names = [name for name in contract.names if name in training.columns]
     task = context.project.task or infer_task(contract, training)
+    if task == "classification":
+        check_classes(contract.target, training[contract.target.name])
     inputs = {
         "rows": _write(training.select(names), folder / "rows.arrow"),
         "held_out": _write(held_out.select(names), folder / "held_out.arrow"),
@@ -109,7 +111,9 @@ def _unspoilt(context: Context, run: Run, rows: pl.DataFrame, time: str | None) 
         )
         with context.store.begin() as tx:
             reason = f"{mask.sum()} of {rows.height} rows are left out of this training, an input was broken in them ({causes})"
-            tx.record("run.quarantine", run.id, project=run.project, actor=context.actor, reason=reason)
+            said = {event.kind for event in events.about(tx, run.project, run.id)}
+            if "run.quarantine" not in said:  # else by an earlier attempt
+                tx.record("run.quarantine", run.id, project=run.project, actor=context.actor, reason=reason)
     return rows.filter(~mask)
 
 
@@ -264,6 +268,18 @@ def infer_task(contract: Contract, rows: pl.DataFrame) -> str:
             "a regression needs numbers, a classification two values"
         )
     return "regression"
+
+
+def check_classes(target: Column, values: pl.Series) -> None:
+    """A probability is that of 1, so numbers have to be 0 and 1; of two texts, or of false and true, the later is meant."""
+    if target.kind not in (Kind.integer, Kind.float32, Kind.float64):
+        return
+    others = values.filter((values != 0) & (values != 1))
+    if not others.is_empty():
+        raise InvalidData(
+            f"the target '{target.name}' has the value {others[0]:g}; a classification's are 0 and 1, false and true, or "
+            "two texts: write it so, or set `task: regression` in trueline.yaml"
+        )
 
 
 def _write(rows: pl.DataFrame, path: Path) -> str:

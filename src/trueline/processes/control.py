@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import threading
@@ -43,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
         services = LocalServices(context, controllers, replaying=given.replay)
         with ApiServer(services, given.host, given.port, tokens.read(folder.token), People(folder.people)) as api:
             log.info("control listens on %s", api.url)
+            gc.collect()
+            gc.freeze()  # a collection that looks at every library too takes 100 ms, in the middle of a rollback maybe
             loop = threading.Thread(
                 target=rounds,
                 args=(controllers.step, bell.wait, stopping, POLL_SECONDS),

@@ -10,24 +10,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from trueline import audits, catalogue, routefile
 from trueline.control import endpoints, releases, servers
 from trueline.domain.routes import RouteTable, decode, encode
 from trueline.errors import Unavailable
 from trueline.settings import StateFolder
-from trueline.sockets import ask
+from trueline.sockets import ask, ask_each
 from trueline.store import outbox
 from trueline.store.engine import Store
 
 PUSH_SECONDS = 10.0
-
-T = TypeVar("T")
 
 
 class Held(Exception):
@@ -97,47 +94,51 @@ def _push(folder: StateFolder, table: RouteTable, holds: frozenset[str]) -> None
         routefile.write(folder.routes, located(table, folder))
     except Unavailable as problem:  # a full disk must not keep a rollback from the servers
         failures.append(problem)
-
-    def push(path: Path) -> Unavailable | Held | None:
+    news: Held | None = None
+    message = {"op": "route", "table": encode(located(table, folder))}
+    for path, answer in ask_each(_sockets(folder), message, timeout=PUSH_SECONDS):
+        if not isinstance(answer, Unavailable) or _dead(answer):
+            continue
         try:
-            _push_to(path, folder, table, holds)
-        except Held as news:
-            return news
+            _insist(path, folder, table, holds, answer)
+        except Held as held:
+            news = held
         except Unavailable as problem:
-            return None if _dead(problem) else problem
-        return None
-
-    found = _side_by_side(push, _sockets(folder))
-    for news in found:
-        if isinstance(news, Held):
-            raise news
-    failures += [one for one in found if isinstance(one, Unavailable)]
+            failures += [] if _dead(problem) else [problem]
+    if news is not None:
+        raise news
     if failures:
         raise failures[0]
 
 
-def _side_by_side(do: Callable[[Path], T], paths: Sequence[Path]) -> list[T]:
-    if len(paths) < 2:
-        return [do(path) for path in paths]
-    with ThreadPoolExecutor(len(paths)) as pool:
-        return list(pool.map(do, paths))
-
-
 def _push_to(path: Path, folder: StateFolder, table: RouteTable, holds: frozenset[str]) -> None:
-    message = {"op": "route", "table": encode(located(table, folder))}
     try:
-        ask(path, message, timeout=PUSH_SECONDS)
+        ask(path, {"op": "route", "table": encode(located(table, folder))}, timeout=PUSH_SECONDS)
     except Unavailable as problem:
         if _dead(problem):
             raise
-        status = ask(path, {"op": "status"}, timeout=PUSH_SECONDS)
-        theirs = _theirs(status, folder)
-        if status.get("hold") and theirs is not None and endpoints.mark(theirs) not in holds:
-            raise Held(theirs) from None
-        if status.get("hold"):
-            ask(path, {**message, "over_hold": status["epoch"]}, timeout=PUSH_SECONDS)
-        elif theirs != table:
-            raise
+        _insist(path, folder, table, holds, problem)
+
+
+def _insist(path: Path, folder: StateFolder, table: RouteTable, holds: frozenset[str], refusal: Unavailable) -> None:
+    """A server did not take the table: was it for a person's hold, known here or not, or has it the table after all?"""
+    status = ask(path, {"op": "status"}, timeout=PUSH_SECONDS)
+    theirs = _theirs(status, folder)
+    if status.get("hold") and theirs is not None and endpoints.mark(theirs) not in holds:
+        raise Held(theirs)
+    if status.get("hold"):
+        message = {"op": "route", "table": encode(located(table, folder)), "over_hold": status["epoch"]}
+        ask(path, message, timeout=PUSH_SECONDS)
+    elif theirs != table:
+        raise _still_loading(path, status, refusal) or refusal
+
+
+def _still_loading(path: Path, status: Mapping[str, Any], silence: Unavailable) -> Unavailable | None:
+    """What to say of a server that has not answered yet because it loads a version; None when that is not why."""
+    for one in status.get("loading", ()) if isinstance(silence.__cause__, TimeoutError) else ():
+        before = f"; the last attempt failed: {one['failed']}" if one["failed"] else ""
+        return Unavailable(f"{path.stem} is still loading version {one['version']}{before}")
+    return None
 
 
 def _theirs(status: Mapping[str, Any], folder: StateFolder) -> RouteTable | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import yaml
 
 from trueline.data.sources import read_source
-from trueline.domain.project import Project
+from trueline.domain.project import Engines, Project
 from trueline.errors import InvalidData, InvalidInput
 
 STATE = ".trueline"
@@ -123,6 +124,15 @@ def settle(project: Project, root: Path, history: History, folder: Path) -> Path
     else:
         history.known.write_parquet(place)
     return place
+
+
+def keep_to_itself(project_file: Path) -> None:
+    """Take database, tracking and storage out of a copied project file: others work there, and at another time."""
+    facts = yaml.safe_load(project_file.read_text())
+    for place in (facts, *(facts.get("targets") or {}).values()):
+        for engine in fields(Engines):
+            (place or {}).pop(engine.name, None)
+    project_file.write_text(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True))
 
 
 def plain(value: Any) -> Any:

@@ -54,6 +54,7 @@ def replay(
     left: Kept | None = None
     try:
         histories.settle(project, root, history, folder)
+        histories.keep_to_itself(folder / project_file.name)
         work = Work(folder)
         server = Server(work, project_file.name, target)
         try:

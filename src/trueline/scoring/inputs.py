@@ -1,4 +1,4 @@
-"""Rows to be scored, piece by piece: Parquet and CSV files and Delta tables, here or in a bucket.
+"""Rows to be scored, piece by piece: Parquet, CSV and JSON lines files and Delta tables, here or in a bucket.
 
 A piece has so many rows that it takes some tens of megabytes, whatever the file's size and the width of its rows; the
 next one is read when this one is done with. Files are read in the order of their names and must agree on their columns.
@@ -8,23 +8,27 @@ What lies in a bucket is brought here one file at a time; a Delta table in a buc
 from __future__ import annotations
 
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeGuard
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
 from trueline.errors import InvalidData
+from trueline.scoring import lines
 from trueline.scoring.delta import is_table, table_files
+from trueline.scoring.lines import Said, Survey
 from trueline.storage.address import is_s3
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
-KNOWN = (*PARQUET, *CSV)
+LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+KNOWN = (*PARQUET, *CSV, *LINES)
 
 PIECE_ROWS = 65_536
 PIECE_CELLS = 2_000_000
@@ -34,13 +38,18 @@ READ_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows of one file; `texts`: they come from a CSV file, so that every value is still text."""
+    """Rows of one file.
+
+    `texts`: they come from a CSV file, so that every value is still text. `said`: from JSON lines, of which the table has
+    only the columns that are not the model's.
+    """
 
     table: pa.Table
     where: str
     first: int  # number of its first row in the file, from 1
     done: float  # share of the whole input that has been read with it
     texts: bool = False
+    said: Said | None = None
 
 
 class File(Protocol):
@@ -69,6 +78,10 @@ class Local:
     def size(self) -> int:
         return self.path.stat().st_size
 
+    @contextmanager
+    def here(self) -> Iterator[Path]:
+        yield self.path
+
     def pieces(self, wanted: Sequence[str] | None) -> Iterator[tuple[pa.Table, float]]:
         lower = self.path.name.lower()
         if lower.endswith(PARQUET):
@@ -91,12 +104,17 @@ class InBucket:
         return self.key
 
     def pieces(self, wanted: Sequence[str] | None) -> Iterator[tuple[pa.Table, float]]:
+        with self.here() as path:
+            yield from Local(path, self.key).pieces(wanted)
+
+    @contextmanager
+    def here(self) -> Iterator[Path]:
+        """A copy on this machine."""
         from trueline.data.bucket_files import bring, find  # noqa: PLC0415 PyArrow's client comes with it
 
         bucket, _ = find(self.source, "--input")
         with tempfile.TemporaryDirectory(prefix="trueline-") as folder:
-            path = bring(bucket, self.key, Path(folder), self.source)
-            yield from Local(path, self.key).pieces(wanted)
+            yield bring(bucket, self.key, Path(folder), self.source)
 
 
 def files_of(source: str) -> list[File]:
@@ -105,6 +123,8 @@ def files_of(source: str) -> list[File]:
     Raises:
         InvalidData: there is none, or one is of a form that is not read.
     """
+    if not source.strip():
+        raise InvalidData("--input is empty; name a file, a glob, a folder or a Delta table")
     if is_table(source):
         return list(table_files(source, parquet_pieces))
     found: list[File]
@@ -123,21 +143,55 @@ def files_of(source: str) -> list[File]:
     return found
 
 
-def pieces(files: Sequence[File], wanted: Sequence[str] | None) -> Iterator[Piece]:
-    """All rows; a file that cannot be read is told in one sentence."""
+def pieces(files: Sequence[File], wanted: Sequence[str] | None, own: Sequence[str] = ()) -> Iterator[Piece]:
+    """All rows; a file that cannot be read is told in one sentence. `own` are the model's inputs."""
     sizes = [file.size for file in files]
     whole, before = sum(sizes) or 1, 0
+    survey, names = _survey(files, wanted, own)
     for file, size in zip(files, sizes, strict=True):
         first = 1
         with _readable(file.name):
             if size == 0:
                 raise InvalidData(f"{file.name} is an empty file")
-            for table, share in file.pieces(wanted):
+            for table, share, said in _pieces_of(file, wanted, survey, names):
                 _check_names(file.name, table)
                 texts = file.name.lower().endswith(CSV)
-                yield Piece(table, file.name, first, (before + share * size) / whole, texts)
+                yield Piece(table, file.name, first, (before + share * size) / whole, texts, said)
                 first += table.num_rows
         before += size
+
+
+def _pieces_of(
+    file: File, wanted: Sequence[str] | None, survey: Survey, names: Sequence[str]
+) -> Iterator[tuple[pa.Table, float, Said | None]]:
+    if not _is_lines(file):
+        for table, share in file.pieces(wanted):
+            yield table, share, None
+        return
+    nothing = lines.said([], {}, names)
+    yield survey.table(nothing.columns), 0.0, nothing  # no line at all is a table without rows
+    with file.here() as path:
+        for block, share in lines.blocks(path, file.name):
+            for rows, odd in lines.rows_of(block):
+                said = lines.said(rows, odd, names)
+                yield survey.table(said.columns), share, said
+
+
+def _survey(files: Sequence[File], wanted: Sequence[str] | None, own: Sequence[str]) -> tuple[Survey, list[str]]:
+    """What JSON lines hold besides the model's inputs, and the columns to take from them."""
+    survey = Survey(own)
+    if wanted is None or not set(wanted) <= set(own):
+        for file in filter(_is_lines, files):
+            with _readable(file.name), file.here() as path:
+                for block, _ in lines.blocks(path, file.name):
+                    for rows, _ in lines.rows_of(block):
+                        survey.take(rows)
+    there = dict.fromkeys([*survey.types, *own])
+    return survey, list(there if wanted is None else (name for name in wanted if name in there))
+
+
+def _is_lines(file: File) -> TypeGuard[Local | InBucket]:
+    return isinstance(file, Local | InBucket) and file.name.lower().endswith(LINES)
 
 
 def parquet_pieces(file: BinaryIO | Any, wanted: Sequence[str] | None) -> Iterator[tuple[pa.Table, float]]:
@@ -205,7 +259,7 @@ def _readable(name: str) -> Iterator[None]:
     """What a damaged file raises, as one sentence."""
     try:
         yield
-    except (pa.ArrowException, OSError, UnicodeError, EOFError) as problem:
+    except (pa.ArrowException, OSError, UnicodeError, EOFError, zlib.error) as problem:
         what = (getattr(problem, "strerror", None) or str(problem) or type(problem).__name__).strip().splitlines()[0]
         hint = "; save it as UTF-8" if "utf" in what.lower() else ""
         raise InvalidData(f"{name} cannot be read ({what[:200]}){hint}") from problem

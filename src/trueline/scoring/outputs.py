@@ -1,4 +1,4 @@
-"""Where scored rows go: a Parquet or CSV file or a Delta table, here or in a bucket, whole or not at all.
+"""Where scored rows go: a Parquet, CSV or JSON lines file or a Delta table, here or in a bucket, whole or not at all.
 
 A file is written beside its place under another name and renamed when it is complete; one for a bucket is written here
 and uploaded at the end, and is seen when the upload is done; a Delta table gets one commit. So a scoring that was killed leaves no output and is simply
@@ -24,13 +24,17 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from trueline.errors import Conflict, InvalidData, InvalidInput, Unavailable
+from trueline.scoring import lines
 from trueline.scoring.inputs import File, Local
+from trueline.scoring.lines import AS_JSON
 from trueline.storage.address import Service, is_s3, parse
 from trueline.storage.places import PATIENCE
 from trueline.storage.troubles import explain
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".tsv")
+LINES = (".jsonl", ".ndjson")
+FILES = (*PARQUET, *CSV, *LINES)
 
 
 def check(output: str, source: str, files: Sequence[File], *, overwrite: bool) -> None:
@@ -39,10 +43,12 @@ def check(output: str, source: str, files: Sequence[File], *, overwrite: bool) -
         _check_bucket(output, source, overwrite=overwrite)
         return
     path = Path(output.removeprefix("file://"))
-    if _is_delta(output) and path.suffix:
+    if not path.name:
         raise InvalidInput(
-            f"{output} is none of {', '.join((*PARQUET, *CSV))}; a name without a suffix is a Delta table"
+            f"--output {output!r} names no file; name one that ends in {', '.join(FILES)}, or a Delta table"
         )
+    if _is_delta(output) and path.suffix:
+        raise InvalidInput(f"{output} is none of {', '.join(FILES)}; a name without a suffix is a Delta table")
     here = path.absolute().resolve()
     taken = {one.path.absolute().resolve() for one in files if isinstance(one, Local)} | {
         Path(source).absolute().resolve()
@@ -81,7 +87,7 @@ def write(output: str, tables: Iterable[pa.Table]) -> None:
 
 
 def _is_delta(output: str) -> bool:
-    return not output.lower().endswith((*PARQUET, *CSV))
+    return not output.lower().endswith(FILES)
 
 
 def _alike(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
@@ -105,7 +111,8 @@ def _alike(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
 def _settled(field: pa.Field) -> pa.Field:
     """A column that is empty at first may hold anything later; text is what takes it."""
-    plain = field.with_nullable(True).remove_metadata()
+    kept = AS_JSON if field.metadata == AS_JSON else None
+    plain = field.with_nullable(True).with_metadata(kept)
     return plain.with_type(pa.string()) if pa.types.is_null(field.type) else plain
 
 
@@ -114,6 +121,8 @@ def _fill(path: Path, tables: Iterable[pa.Table]) -> None:
     with path.open("wb") as file:
         if path.name.lower().endswith(PARQUET):
             _parquet(file, tables)
+        elif path.name.lower().endswith(LINES):
+            _lines(file, tables)
         else:
             _csv(file, tables, "\t" if ".tsv" in path.name.lower() else ",")
         file.flush()
@@ -143,6 +152,11 @@ def _csv(file: IO[bytes], tables: Iterable[pa.Table], separator: str) -> None:
                 f"column '{nested[0]}' holds lists or objects, which CSV cannot; write Parquet, or use --columns"
             )
         frame.write_csv(file, include_header=number == 0, separator=separator)
+
+
+def _lines(file: IO[bytes], tables: Iterable[pa.Table]) -> None:
+    for table in tables:
+        lines.write(file, table)
 
 
 def _delta(output: str, tables: Iterator[pa.Table]) -> None:

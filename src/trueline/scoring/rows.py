@@ -7,18 +7,30 @@ from the file's type to the model's in one rounding, as it does when JSON carrie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+from msgspec import UNSET
 
 from trueline.data import contract_frames
 from trueline.data.sources import NOTHING
-from trueline.domain.contracts import FLOATS, NUMBERS, Column, Contract, Kind, Level, UnknownColumns
+from trueline.domain.contracts import (
+    FLOATS,
+    NUMBERS,
+    Column,
+    Contract,
+    Kind,
+    Level,
+    UnknownColumns,
+    compile_column,
+    missing,
+)
 from trueline.errors import InvalidInput
 from trueline.packaging.signature import Signature
+from trueline.scoring.lines import Said
 
 EXACT = 2**53
 """Whole numbers beyond it are rounded when they become float64, so they are handed over one by one, as Python's own."""
@@ -34,6 +46,7 @@ class Judged:
     refused: pl.Series
     doubtful: dict[str, int]
     texts: pl.DataFrame | None  # the inputs as they stood in a CSV file
+    said: Said | None = None  # as they stood in JSON lines
 
 
 class Rules:
@@ -56,7 +69,9 @@ class Rules:
                 f"{where} has the column '{odd[0]}', which is not in the contract, and that forbids unknown columns"
             )
 
-    def judge(self, table: pa.Table, *, texts: bool) -> Judged:
+    def judge(self, table: pa.Table, *, texts: bool, said: Said | None = None) -> Judged:
+        if said is not None:
+            return self._judge_said(said)
         raw = _frame(table.select(self._names))
         frame, unread = typed(raw, self._contract.columns) if texts else (raw, {})
         refused, doubtful = contract_frames.refused(frame, self._contract)
@@ -64,12 +79,34 @@ class Rules:
             refused = refused | mask
         return Judged(frame, refused, doubtful, raw if texts else None)
 
+    def _judge_said(self, said: Said) -> Judged:
+        frame, unread = of_json(said.columns, self._contract.columns)
+        refused, doubtful = contract_frames.refused(frame, self._contract)
+        for mask in unread.values():
+            refused = refused | mask
+        if said.odd:
+            refused[list(said.odd)] = True
+        return Judged(frame, refused, doubtful, None, said)
+
+    def _problem_said(self, said: Said, row: int) -> str:
+        if row in said.odd:
+            return said.odd[row]
+        values = {name: said.columns[name][row] for name in self._names}
+        if absent := [name for name, value in values.items() if value is UNSET]:
+            return missing(absent)
+        return self._first(values)
+
     def problem(self, judged: Judged, row: int) -> str:
         """What is wrong with a refused row, in the words of the contract."""
+        if judged.said is not None:
+            return self._problem_said(judged.said, row)
         values = judged.frame.row(row, named=True)
         if judged.texts is not None:
             said = judged.texts.row(row, named=True)
             values |= {name: _meant(said[name]) for name, value in values.items() if value is None}
+        return self._first(values)
+
+    def _first(self, values: Mapping[str, Any]) -> str:
         first = next(one for one in self._contract.check_row(values) if one.level is Level.error)
         return f"input '{first.column}': {first.problem}"
 
@@ -102,6 +139,41 @@ def _parsed(said: pl.Series, kind: Kind) -> pl.Series:
     wide = said.cast(pl.Float64, strict=False)  # 3.0 is a whole number too
     integral = (wide.floor() == wide) & (wide >= -(2.0**63)) & (wide < 2.0**63)
     return whole.zip_with(whole.is_not_null(), wide.set(~integral.fill_null(value=False), None).cast(pl.Int64))
+
+
+def of_json(columns: Mapping[str, list[Any]], kinds: Sequence[Column]) -> tuple[pl.DataFrame, dict[str, pl.Series]]:
+    """As `typed`, from values as JSON has them; one that is missing is no value either, though null may be one."""
+    made, unread = [], {}
+    for column in kinds:
+        values = columns[column.name]
+        types = set(map(type, values))
+        if not types <= _PLAIN[column.kind]:
+            check = compile_column(column)
+            bad = [value is UNSET or check(value) is not None for value in values]
+            unread[column.name] = pl.Series(bad, dtype=pl.Boolean)
+            values = [None if wrong else value for value, wrong in zip(values, bad, strict=True)]
+        number = int if column.kind is Kind.integer else float
+        if column.kind in NUMBERS and types - {number, type(None)}:  # 3.0 is a whole number too, and 3 a float
+            values = [None if value is None else number(value) for value in values]
+        made.append(pl.Series(column.name, values, dtype=_TYPES[column.kind]))
+    return pl.DataFrame(made), unread
+
+
+_TYPES = dict.fromkeys(FLOATS, pl.Float64) | {
+    Kind.integer: pl.Int64,
+    Kind.boolean: pl.Boolean,
+    Kind.string: pl.String,
+    Kind.datetime: pl.String,
+}
+_PLAIN: dict[Kind, set[type[Any]]] = {
+    Kind.float32: {float, type(None)},
+    Kind.float64: {float, type(None)},
+    Kind.integer: set(),  # one of more than 64 bits is for the contract to refuse
+    Kind.boolean: {bool, type(None)},
+    Kind.string: {str, type(None)},
+    Kind.datetime: {str, type(None)},
+}
+"""Values of these types need no look by the contract's row rules: those for whole frames see all that can be wrong."""
 
 
 def _meant(text: str | None) -> Any:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from trueline.errors import InvalidData, InvalidInput, TruelineError
 from trueline.packaging.executors import Executor
+from trueline.scoring import lines
 from trueline.scoring.inputs import Piece
 from trueline.scoring.rows import Judged, Rules, accepted, columns_of
 
@@ -65,6 +66,11 @@ class Scoring:
         self._added = (PREDICTION, VERSION, *([REFUSED] if bad_rows is BadRows.null else []))
 
     @property
+    def own(self) -> tuple[str, ...]:
+        """The model's inputs."""
+        return tuple(self._executor.signature.names)
+
+    @property
     def wanted(self) -> list[str] | None:
         """The columns that have to be read; None for all."""
         if self._keep is None or self._executor.signature.allowed is not None:
@@ -93,7 +99,7 @@ class Scoring:
             )
 
     def _piece(self, piece: Piece) -> pa.Table:
-        judged = self._rules.judge(piece.table, texts=piece.texts)
+        judged = self._rules.judge(piece.table, texts=piece.texts, said=piece.said)
         refused = judged.refused.to_numpy().copy()
         problems = self._problems(piece, judged, refused)
         places = np.flatnonzero(~refused)
@@ -164,14 +170,16 @@ class Scoring:
                 [problems.get(row) for row in range(rows)] if problems else pa.nulls(rows), pa.string()
             )
         columns = dict(zip(table.column_names, table.columns, strict=True)) | added
-        if piece.texts:
+        if piece.texts or piece.said is not None:
             columns |= _typed(table, judged.frame)
         made = pa.table(columns)
+        if piece.said is not None:
+            made = made.cast(lines.marked(made.schema, table.schema))
         return made.filter(pa.array(~bad)) if problems and self._bad_rows is BadRows.drop else made
 
 
 def _typed(table: pa.Table, inputs: pl.DataFrame) -> dict[str, pa.Array]:
-    """What a CSV file has as text and the contract has a kind for, in that kind."""
+    """What a file has as text or JSON and the contract has a kind for, in that kind."""
     made = inputs.select(name for name in inputs.columns if name in table.column_names).to_arrow()
     return {
         name: column.cast(pa.string()) if pa.types.is_large_string(column.type) else column

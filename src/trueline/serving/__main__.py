@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 
 import uvloop
@@ -62,7 +62,9 @@ async def _serve(config: Config) -> None:
     loop = asyncio.get_running_loop()
     for wanted in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(wanted, stopped.set)
-    url = await server.start()
+    url = await _unless(stopped, server.start())
+    if url is None:
+        return
     told = {"url": url, "replica": config.replica, "pid": os.getpid()} | ({"grpc": server.grpc} if server.grpc else {})
     print(json.dumps(told), flush=True)  # noqa: T201  stdout is data
     _spare_the_collector()
@@ -70,6 +72,18 @@ async def _serve(config: Config) -> None:
     await stopped.wait()
     orphaned.cancel()
     await server.stop()
+
+
+async def _unless(stopped: asyncio.Event, start: Coroutine[None, None, str]) -> str | None:
+    """What starting gives; None when the process is to end before it has, for a model may take a minute to load."""
+    starting, stopping = asyncio.ensure_future(start), asyncio.ensure_future(stopped.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if starting.done():
+        return starting.result()
+    starting.cancel()
+    await asyncio.wait((starting,))
+    return None
 
 
 def _spare_the_collector() -> None:

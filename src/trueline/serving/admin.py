@@ -44,6 +44,8 @@ class Admin:
         self._counters = counters
         self._contained = contained
         self._talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._answering: set[asyncio.Task[None]] = set()
+        self._closing = False
         self._operations: dict[str, Operation] = {
             "route": self._route,
             "override": self._override,
@@ -63,21 +65,31 @@ class Admin:
         self._talks[task] = writer
         encode = msgspec.json.Encoder().encode
         try:
-            while line := await reader.readline():
-                writer.write(encode(await self.answer(line)) + b"\n")
+            while not self._closing and (line := await reader.readline()):
+                self._answering.add(task)
+                answer = await self.answer(line)
+                self._answering.discard(task)
+                if writer.is_closing():  # he was hung up on, and uvloop takes a word to him for a mistake
+                    break
+                writer.write(encode(answer) + b"\n")
                 await writer.drain()
         except (OSError, ValueError):  # he went away, or sent a line without end
             pass
         finally:
             writer.close()
+            self._answering.discard(task)
             del self._talks[task]
 
     async def close(self) -> None:
-        """Hang up on whoever is still connected."""
-        for writer in self._talks.values():
-            writer.transport.abort()
+        """Hang up on whoever is still connected; who is being answered has a moment to hear it."""
+        self._closing = True
+        for task, writer in self._talks.items():
+            if task not in self._answering:
+                writer.transport.abort()
         if self._talks:
             await asyncio.wait(tuple(self._talks), timeout=1.0)
+        for writer in self._talks.values():
+            writer.transport.abort()
 
     async def answer(self, line: bytes) -> dict[str, Any]:
         """The answer to one line; a refusal is an answer too."""
@@ -126,6 +138,7 @@ class Admin:
             "release": table.release,
             "table": routes.encode(table),
             "loaded": [{"version": one.version, "executor": one.runner.kind} for one in plane.versions.loaded],
+            "loading": [{"version": one, "failed": why} for one, why in plane.versions.loading.items()],
             "in_progress": plane.metrics.in_progress,
             "predictions": plane.counts.predictions,
             "shadows": plane.counts.shadows,
@@ -157,7 +170,13 @@ class Admin:
         del fields
         plane = self._plane
         recording = {"unrecorded": plane.metrics.unrecorded, "journal_problem": plane.journal_problem}
-        return {"replica": self._replica, "pid": os.getpid(), "life": plane.prefix, **recording}
+        return {
+            "replica": self._replica,
+            "pid": os.getpid(),
+            "life": plane.prefix,
+            "ready": plane.versions.answers,
+            **recording,
+        }
 
     async def _metrics(self, fields: Fields) -> dict[str, Any]:
         """The text of `/metrics`: of all processes of this machine that answer on the port."""

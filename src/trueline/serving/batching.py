@@ -139,13 +139,27 @@ class Lane:
 
     def _score_waiting(self, now: int) -> None:
         waiting, door = self._waiting, self.door
-        if now - waiting[0].queued_ns > door.patience_ns:
-            self._give_up(now)
-        items = self._take(waiting, door.rows) if waiting else []
+        late = now - waiting[0].queued_ns > door.fresh_ns
+        items = self._take_late(now) if late else self._take(waiting, door.rows)
         left = sum([item.rows for item in waiting]) if waiting else 0
         door.took(sum([item.rows for item in items]), left, now)
         if items:
             self._score(items, self._settle, now)
+
+    def _take_late(self, now: int) -> list[Item]:
+        """The next batch when somebody has waited for long: without those whose time is over, maybe newest first."""
+        waiting, door = self._waiting, self.door
+        if now - waiting[0].queued_ns > door.patience_ns:
+            self._give_up(now)
+        if not waiting:
+            return []
+        if now - waiting[0].queued_ns <= door.fresh_ns:
+            return self._take(waiting, door.rows)
+        waiting.reverse()
+        items = self._take(waiting, door.rows)
+        waiting.reverse()
+        items.reverse()  # who has waited for longest is the first of a batch
+        return items
 
     def _give_up(self, now: int) -> None:
         """Those who have waited longer than it makes sense to wait are not scored any more."""

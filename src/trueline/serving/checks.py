@@ -11,12 +11,11 @@ import math
 from collections.abc import KeysView, Mapping, Sequence
 from typing import Any
 
-from trueline.domain.contracts import INT64_MAX, Column, Kind, compile_column, compile_doubts
+from trueline.domain.contracts import INT64_MAX, Column, Kind, compile_column, compile_doubts, missing
 from trueline.errors import InvalidInput
 
 _WHOLE_MAX = math.nextafter(2.0**63, 0)  # what is larger may be an integer that msgpack cannot hold
 _BOUND = {Kind.integer: INT64_MAX, Kind.float32: _WHOLE_MAX, Kind.float64: _WHOLE_MAX}
-MOST_NAMED = 10
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 Columns = Mapping[str, list[Any]]
@@ -91,17 +90,6 @@ def _plain_number(column: Column) -> tuple[str, type[Any], float, float]:
     low = -bound if column.minimum is None else max(-bound, column.minimum)
     high = bound if column.maximum is None else min(bound, column.maximum)
     return column.name, int if column.kind is Kind.integer else float, low, high
-
-
-def missing(names: Sequence[str], where: str = "") -> str:
-    """A sentence that names them all, or the first ten.
-
-    >>> missing(["age"]), missing(["age", "plan"], " at row 3")
-    ("input 'age' is missing", "inputs 'age', 'plan' are missing at row 3")
-    """
-    shown = ", ".join(f"'{name}'" for name in names[:MOST_NAMED])
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"input {shown} is missing{where}" if len(names) == 1 else f"inputs {shown}{more} are missing{where}"
 
 
 def _check_extras(columns: Columns, names: KeysView[str], allowed: frozenset[str] | None) -> None:

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 30.0
 HEALTHY_SECONDS = 10.0  # a life of this length makes up for the deaths before it
+_LOOK_SECONDS = 0.001
 
 
 def command(folder: Path, digest: str) -> Command:
@@ -104,22 +105,25 @@ class Child:
         loop = asyncio.get_running_loop()
         allowed = self._limits.batch_seconds
         self._out = _Out(self._number, batch.rows, done, loop.time() + allowed)
-        self._deadline = loop.call_later(max(0.0, allowed - batch.waited_ns / 1e9), self._late)
+        self._deadline = loop.call_later(max(0.0, allowed - batch.waited_ns / 1e9), self._due)
         life.send(data)
 
     async def close(self) -> None:
-        if self._look is not None:
-            self._look.cancel()
         for task in tuple(self._tasks):
             if not task.get_name().startswith("end"):
                 task.cancel()
-        lives = [one for one in (self._life, self._next) if one is not None]
-        self._life = self._next = None
-        self._settle(Scored("failed", None, "the version was unloaded", 0))
-        for life in lives:
-            await life.end()
-        if self._tasks:
-            await asyncio.wait(tuple(self._tasks))
+        while (
+            self._tasks or self._life is not None or self._next is not None
+        ):  # a start may be over just before its end
+            lives = [one for one in (self._life, self._next) if one is not None]
+            self._life = self._next = None
+            self._settle(Scored("failed", None, "the version was unloaded", 0))
+            for life in lives:
+                await life.end()
+            if self._tasks:
+                await asyncio.wait(tuple(self._tasks))
+        if self._look is not None:
+            self._look.cancel()
 
     def received(self, life: Life, message: FromChild) -> None:
         """Called by the pipe for each answer."""
@@ -150,6 +154,10 @@ class Child:
 
     # -- the batch
 
+    def _due(self) -> None:
+        """A deadline has passed. After a stall of this loop timers may come first: an answer that is there is read before."""
+        self._deadline = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._late)
+
     def _late(self) -> None:
         """The deadline of the requests, and then of the process, has passed."""
         out, loop = self._out, asyncio.get_running_loop()
@@ -158,7 +166,7 @@ class Child:
         allowed = self._limits.batch_seconds
         if loop.time() < out.killed_at - 1e-3:
             done, out.done = out.done, None
-            self._deadline = loop.call_at(out.killed_at, self._late)
+            self._deadline = loop.call_at(out.killed_at, self._due)
             if done is not None:
                 done(Scored("timed_out", None, f"it gave no answer within {allowed:g} s of the request", 0))
         else:

@@ -21,16 +21,15 @@ from time import perf_counter_ns
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from trueline.errors import InvalidInput, NotFound, NotRecorded, Overloaded, TruelineError, Unavailable
-from trueline.journal.records import LabelRecord, PredictionRecord, Record, ShadowRecord
+from trueline.journal.records import LabelRecord, Outcome, PredictionRecord, Record, ShadowRecord
 from trueline.journal.segments import Writer
-from trueline.serving import plain
 from trueline.serving.batching import Share
 from trueline.serving.limits import Limits
 from trueline.serving.metrics import Metrics
 from trueline.serving.plain import Plain, Row, Tuples
-from trueline.serving.routing import Choice
 from trueline.serving.table import Loaded, Standing, Versions
 
 log = logging.getLogger(__name__)
@@ -49,6 +48,7 @@ class Call(msgspec.Struct):
     event_us: int | None = None  # None: now
     plain_rows: list[Row] | None = None  # then `columns` is empty until somebody needs it
     plain: Plain | None = None  # that decoded them
+    request_id: str | None = None  # of a request that may be sent again; None: one of ours
 
 
 class Answer(msgspec.Struct):
@@ -78,16 +78,9 @@ class _Way:
     champion: Loaded | None  # that may answer instead
     plain: Plain | None  # rows that need no further look
 
-    ok: dict[int, tuple[str, str, str, int]] = field(default_factory=dict)
-
     def counted(self, version: int, code: int) -> tuple[str, str, str, int]:
         """The labels of the request counter."""
-        if code != OK:
-            return self.model, str(version), self.arm, code
-        found = self.ok.get(version)
-        if found is None:
-            found = self.ok[version] = (self.model, str(version), self.arm, OK)
-        return found
+        return self.model, str(version), self.arm, code
 
 
 class _Request(msgspec.Struct, eq=False):
@@ -101,7 +94,7 @@ class _Request(msgspec.Struct, eq=False):
     received_us: int
     received_ns: int
     queued_ns: int  # when it came to the lane it is in
-    unit: str
+    unit: str  # what decides the arm: the sticky key, else the caller's own id for the request, else ours
     reply: Reply
     started_ns: int = 0
     failure: Share | None = None  # of the version it was routed to, while the champion is asked
@@ -112,9 +105,10 @@ class _Request(msgspec.Struct, eq=False):
 
     def tuples(self, names: tuple[str, ...]) -> Tuples | None:
         call = self.call
-        if call.plain is not None and call.plain_rows is not None and call.plain.names == names:
-            return plain.tuples(call.plain_rows)
-        if self.rows == 1 and not call.plain_rows:
+        rows = call.plain_rows
+        if rows is not None and call.plain is not None and call.plain.names == names:
+            return [astuple(rows[0])] if self.rows == 1 else [astuple(row) for row in rows]
+        if self.rows == 1 and not rows:
             columns = call.columns
             return [tuple([columns[name][0] for name in names])]
         return None
@@ -147,26 +141,20 @@ class DataPlane:
     def submit(self, call: Call, reply: Reply) -> None:
         """Take a call on; raises the caller's mistakes at once and gives everything else to `reply`, once."""
         received_ns = perf_counter_ns()
-        standing = self.versions.standing
+        standing, metrics = self.versions.standing, self.metrics
         table = standing.table
         if call.model is not None and call.model != table.model:
             raise NotFound(f"no model '{call.model}' is served here; this server has '{table.model}'")
-        if self.metrics.in_progress >= self.limits.waiting:
+        if metrics.in_progress >= self.limits.waiting:
             raise Overloaded(f"{self.limits.waiting} requests are being worked on; try again in a second")
         self._sequence += 1
-        request_id = f"{self.prefix}{self._sequence:x}"
-        unit = _unit(call, table.stick_to, request_id)
-        if call.version is not None:
-            way = self._pinned(call.version, standing)
-        else:
-            choice = standing.split.choose(unit)
-            if choice is None:
-                raise Unavailable("no version of the model is released yet; release one and try again")
-            way = self._way(choice, standing)
-        loaded = way.loaded
+        request_id = call.request_id or f"{self.prefix}{self._sequence:x}"
+        sticky = None if table.stick_to is None else _sticky(call, table.stick_to)
+        unit = sticky if sticky is not None else call.client_id or request_id
+        way = self._way(unit, standing) if call.version is None else self._pinned(call.version, standing)
+        lane = way.loaded.lane
         if call.plain is None or call.plain is not way.plain:
-            for column in loaded.checks.check(_columns(call), call.rows):
-                self.metrics.doubtful[loaded.version, column] += 1
+            self._check(call, way.loaded)
         received_us = self.now_us()
         event_us = call.event_us
         request = _Request(
@@ -181,11 +169,15 @@ class DataPlane:
             unit,
             reply,
         )
-        if loaded.lane.door.room > 0:
-            loaded.lane.add(request)
+        if lane.door.room > 0:
+            lane.add(request)
         else:
             self._turn_away(request)
-        self.metrics.in_progress += 1
+        metrics.in_progress += 1
+
+    def _check(self, call: Call, loaded: Loaded) -> None:
+        for column in loaded.checks.check(_columns(call), call.rows):
+            self.metrics.doubtful[loaded.version, column] += 1
 
     def check_room(self) -> None:
         """Refuse a request before anything is done for it, while the champion answers most of them and has no room."""
@@ -202,7 +194,10 @@ class DataPlane:
         if not self._falls_back(request, way.version, share):
             raise _overloaded(way.model)
 
-    def _way(self, choice: Choice, standing: Standing) -> _Way:
+    def _way(self, unit: str, standing: Standing) -> _Way:
+        choice = standing.split.choose(unit)
+        if choice is None:
+            raise Unavailable("no version of the model is released yet; release one and try again")
         if standing is not self._standing:
             self._standing, self._ways = standing, {}
         way = self._ways.get(choice.version)
@@ -266,8 +261,14 @@ class DataPlane:
         kept = self._record(records)
         self.counts.predictions += kept
         self.metrics.unrecorded += len(records) - kept
+        self._answer(version, finished, kept)
+        self._observe(version, [request for request, _ in finished])
+
+    def _answer(self, version: int, finished: Sequence[tuple[_Request, Share]], kept: int) -> None:
+        """Tell everybody what became of his request, of which the first so many are in the journal."""
         metrics = self.metrics
         metrics.in_progress -= len(finished)
+        answered: dict[_Way, int] = {}
         for number, (request, share) in enumerate(finished):
             recorded = number < kept
             outputs, way = share.outputs, request.way
@@ -276,12 +277,18 @@ class DataPlane:
                 answer = _failure(request, version, share, recorded=recorded)
                 metrics.requests[way.counted(version, answer.status)] += 1
             else:
-                metrics.requests[way.counted(version, OK)] += 1
+                answered[way] = answered.get(way, 0) + 1
                 answer = Answer(request.request_id, way.model, version, outputs, request.call.client_id, recorded)
-            _give(request, answer)
+            try:
+                request.reply(answer)
+            except Exception:  # it costs this request its answer, and not those behind it theirs
+                log.exception("a defect in trueline, while answering %s", request.request_id)
+                with suppress(Exception):
+                    request.reply(TruelineError("an unexpected error happened here; the server's log has it"))
             if recorded and way.others:  # a pair needs both
                 self._owe_shadows(request, version)
-        self._observe(version, [request for request, _ in finished])
+        for way, count in answered.items():
+            metrics.requests[way.counted(version, OK)] += count
 
     def settle_shadows(
         self, version: int, requests: Sequence[_Request], shares: Sequence[Share], started_ns: int
@@ -312,13 +319,16 @@ class DataPlane:
         self.metrics.shadowed[version] += kept
 
     def _falls_back(self, request: _Request, version: int, share: Share) -> bool:
-        """Give a request that its version could not answer to the champion, if that is another one and can take it."""
-        champion = request.way.champion
-        another = request.failure is None and champion is not None and champion.version != version
-        if share.unscored and not (another and champion is not None and champion.lane.door.room > 0):
+        """Give a request that its version could not answer to the champion, if that is another one and can take it.
+
+        The champion of now: the one of when the request came may have been let go since.
+        """
+        then = request.way.champion if request.failure is None else None
+        champion = None if then is None else self.versions.stand_in(version, then)
+        if share.unscored and (champion is None or champion.lane.door.room <= 0):
             return False  # all are overloaded: nothing is to be learnt of this version
         self.metrics.failures[version, share.outcome] += 1
-        if not another or champion is None or not _can_take(champion, request):
+        if champion is None or not _can_take(champion, request):
             return False
         request.failure = share
         request.queued_ns = perf_counter_ns()
@@ -333,8 +343,8 @@ class DataPlane:
 
     def _owe_shadows(self, request: _Request, answered_by: int) -> None:
         for other in request.way.others:
-            if other.version == answered_by:
-                continue
+            if other.version == answered_by or not self.versions.keeps(other):
+                continue  # one that was let go since the request came owes nothing, and could only fail
             try:
                 if request.call.plain is None or request.call.plain is not other.plain:
                     other.checks.check(request.columns, request.rows)
@@ -391,27 +401,21 @@ def _can_take(champion: Loaded, request: _Request) -> bool:
     return True
 
 
-def _unit(call: Call, stick_to: str | None, request_id: str) -> str:
-    """What decides the arm: the sticky key, else the caller's own id for the request, else ours."""
-    if stick_to is not None:
-        if call.plain is not None and call.plain_rows is not None:
-            value = call.plain.value(call.plain_rows[0], stick_to)
-        else:
-            values = call.columns.get(stick_to)
-            value = values[0] if values else None
-        if value is not None:  # 7.0 is the same key as 7, however it was decoded
-            return str(int(value)) if type(value) is float and value.is_integer() else str(value)
-    return call.client_id or request_id
+def _sticky(call: Call, stick_to: str) -> str | None:
+    """The value of the sticky key; None when the call has none."""
+    if call.plain is not None and call.plain_rows is not None:
+        value = call.plain.value(call.plain_rows[0], stick_to)
+    else:
+        values = call.columns.get(stick_to)
+        value = values[0] if values else None
+    if type(value) is float and value.is_integer():
+        value = int(value)  # 7.0 is the same key as 7, however it was decoded
+    return None if value is None else str(value)
 
 
 def _record(request: _Request, version: int, share: Share) -> PredictionRecord:
     failure, outputs = request.failure, share.outputs
-    if failure is None:
-        outcome, error, own = share.outcome, share.error, share
-    elif outputs is None:
-        outcome, error, own = failure.outcome, f"{failure.error}; version {version} failed too: {share.error}", failure
-    else:
-        outcome, error, own = "fell_back", f"{failure.outcome}: {failure.error}", failure
+    outcome, error, own = (share.outcome, share.error, share) if failure is None else _fallen(version, share, failure)
     way, call = request.way, request.call
     return PredictionRecord(  # by position: by name it costs twice as much, for each request
         request.request_id,
@@ -435,14 +439,11 @@ def _record(request: _Request, version: int, share: Share) -> PredictionRecord:
     )
 
 
-def _give(request: _Request, answer: Answer | TruelineError) -> None:
-    """Answer; an exception that nobody foresaw costs this request its answer, and not those behind it theirs."""
-    try:
-        request.reply(answer)
-    except Exception:
-        log.exception("a defect in trueline, while answering %s", request.request_id)
-        with suppress(Exception):
-            request.reply(TruelineError("an unexpected error happened here; the server's log has it"))
+def _fallen(version: int, share: Share, failure: Share) -> tuple[Outcome, str, Share]:
+    """Outcome and error of a request that its version could not answer, and what became of it there."""
+    if share.outputs is None:
+        return failure.outcome, f"{failure.error}; version {version} failed too: {share.error}", failure
+    return "fell_back", f"{failure.outcome}: {failure.error}", failure
 
 
 def _failure(request: _Request, version: int, share: Share, *, recorded: bool) -> TruelineError:

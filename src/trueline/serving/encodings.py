@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-from trueline.errors import InvalidInput, TooLarge, UnsupportedMedia
+from trueline.errors import InvalidInput, TooLarge, UnsupportedEncoding
 
 _ANY_HEADER = 32 + zlib.MAX_WBITS  # zlib's or gzip's
 
@@ -15,7 +15,7 @@ def decoded(body: bytes, encoding: bytes, most: int) -> bytes:
     if named in ("", "identity"):
         return body
     if named not in ("gzip", "x-gzip", "deflate"):
-        raise UnsupportedMedia(f"Content-Encoding: expected gzip, deflate or none, got {named[:60]}")
+        raise UnsupportedEncoding(f"Content-Encoding: expected gzip, deflate or none, got {named[:60]}")
     unpacking = zlib.decompressobj(_ANY_HEADER)
     try:
         plain = unpacking.decompress(body, most)

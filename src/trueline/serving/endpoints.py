@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -50,6 +50,7 @@ OWN_CHECK = "/v2/repository/models/"
 """Below it, tokens of people are taken too: the repository looks at them."""
 
 _JSON_TYPES = frozenset({b"application/json", b"", b"text/json"})
+_UTF8 = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 UNRECORDED = (b"trueline-unrecorded", b"the journal cannot be written")
 _NO_TOKEN = frozenset({"/", "/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready"})
 
@@ -137,15 +138,14 @@ class Endpoints:
                 methods = self._model_methods(request.path)
             handler = methods.get(request.method)
             if handler is None:
-                allowed = ", ".join(sorted(methods))
-                sentence = f"{request.path} takes {allowed}, not {request.method}"
-                exchange.answer(405, problem(sentence), JSON, ((b"allow", allowed.encode()),))
+                _tell_methods(request, exchange, [*sorted(methods), "OPTIONS"])
                 return
             handler(request, exchange)
         except TruelineError as error:
             if request.method == "POST" and request.path != "/labels":
                 self.count(error.status)
-            exchange.refuse(error)
+            form = invocations.refusal if request.path == "/invocations" else _refusal
+            exchange.answer(error.status, form(error), JSON, headers_for(error) + _echo(request))
 
     def count(self, status: int) -> None:
         """A request that was refused before it was any version's."""
@@ -157,20 +157,23 @@ class Endpoints:
         self._plane.check_room()
         self._expect_json(request)
         form: Callable[[Answer], bytes] = predict.encode
-        key = request.headers.get(idempotency.HEADER)
+        key = request.headers.get(idempotency.HEADER) or None
         if key is not None:
             known = self._answered.find(key, request.body)
             if known is not None:
                 mine = (b"trueline-request-id", known.request_id)
-                exchange.answer(200, known.body, JSON, (mine, idempotency.REPLAYED))
+                exchange.answer(200, known.body, JSON, (mine, idempotency.REPLAYED, *_echo(request)))
                 return
             waiting = self._answered.under_way(key, request.body)
             if waiting is not None:
-                waiting.append(exchange)
+                waiting.append((exchange, _echo(request)))
                 return
             form = self._answered.keeping(key, request.body, form)
-        champion = self._plane.versions.standing.champion
+        standing = self._plane.versions.standing
+        champion = standing.champion
         call = predict.decode(request.body, None if champion is None else champion.plain)
+        if key is not None:
+            idempotency.name(call, standing.table.model, key, request.body)
         self._submit(call, request, exchange, form, key)
 
     def _infer(self, request: Request, exchange: Exchange, *, model: str, version: int | None = None) -> None:
@@ -206,7 +209,7 @@ class Endpoints:
             self._ask(call, request, exchange, invocations.encode, invocations.refusal)
         except TruelineError as error:
             self.count(error.status)
-            exchange.answer(error.status, invocations.refusal(error), JSON, headers_for(error))
+            exchange.answer(error.status, invocations.refusal(error), JSON, headers_for(error) + _echo(request))
 
     def _ask(
         self,
@@ -224,7 +227,7 @@ class Endpoints:
 
         def reply(answer: Answer | TruelineError) -> None:
             if isinstance(answer, TruelineError):
-                exchange.answer(answer.status, refusal(answer), JSON, headers_for(answer))
+                exchange.answer(answer.status, refusal(answer), JSON, headers_for(answer) + _echo(request))
                 return
             body, kind, headers = form(answer)
             mine = (b"trueline-request-id", answer.request_id.encode()) if answer.recorded else UNRECORDED
@@ -241,21 +244,21 @@ class Endpoints:
         if named is not None and call.client_id is None:
             call.client_id = named.decode("latin-1")[:256]
         call.event_us = self._event_time(request)
-        again: list[Exchange] = []  # that came with the same key before there was an answer
+        again: list[idempotency.Waiting] = []  # that came with the same key before there was an answer
 
         def reply(answer: Answer | TruelineError) -> None:
             if key is not None:
                 self._answered.end(key, request.body)
             if isinstance(answer, TruelineError):
-                for one in (exchange, *again):
-                    one.refuse(answer)
+                for one, its in ((exchange, _echo(request)), *again):
+                    one.answer(answer.status, _refusal(answer), JSON, headers_for(answer) + its)
                 return
             mine = (b"trueline-request-id", answer.request_id.encode()) if answer.recorded else UNRECORDED
             echoed = (mine,) if named is None else (mine, (b"x-request-id", named))
             body = form(answer)
             exchange.answer(200, body, JSON, echoed)
-            for one in again:
-                one.answer(200, body, JSON, (mine, idempotency.REPLAYED))
+            for one, its in again:
+                one.answer(200, body, JSON, (mine, idempotency.REPLAYED, *its))
 
         self._plane.submit(call, reply)
         if key is not None:
@@ -263,7 +266,8 @@ class Endpoints:
 
     def _labels(self, request: Request, exchange: Exchange) -> None:
         self._expect_json(request)
-        exchange.answer(200, labels.accept(request.body, self._plane, self._event_time(request)))
+        accepted = labels.accept(request.body, self._plane, self._event_time(request))
+        exchange.answer(200, accepted, JSON, _echo(request))
 
     def _event_time(self, request: Request) -> int | None:
         return self.event_time(request.headers.get(b"x-trueline-event-time")) if self._policy.replay else None
@@ -333,6 +337,8 @@ class Endpoints:
         return versions.standing.champion
 
     def _model_methods(self, path: str) -> Mapping[str, Handler]:
+        if path == "*":  # of OPTIONS: the server as a whole
+            return {}
         found = self._paths.find(path)
         if found is None:
             raise NotFound(f"there is nothing at {path[:200]}; /docs has what there is")
@@ -399,8 +405,14 @@ class Endpoints:
         kind = headers.get(b"content-type", b"")
         if kind == b"application/json":
             return
-        if kind.partition(b";")[0].strip().lower() not in _JSON_TYPES:
+        media, *parameters = [part.strip().lower() for part in kind.split(b";")]
+        if media not in _JSON_TYPES:
             raise UnsupportedMedia(f"Content-Type: expected application/json, got {kind.decode('latin-1')[:100]}")
+        for parameter in parameters:
+            name, _, value = parameter.partition(b"=")
+            if name.strip() == b"charset" and value.strip(b' "') not in _UTF8:
+                said = parameter.decode("latin-1")[:100]
+                raise UnsupportedMedia(f"Content-Type: expected application/json in UTF-8, got {said}")
 
     def _unpack(self, request: Request) -> None:
         encoding = request.headers.get(b"content-encoding")
@@ -418,6 +430,22 @@ class Endpoints:
             if given:
                 raise NotAuthenticated("this token is not known here; use the one in the state folder's token file")
             raise NotAuthenticated("a bearer token is needed here: send 'Authorization: Bearer …' with the token")
+
+
+def _echo(request: Request) -> tuple[Header, ...]:
+    """What the caller calls the request, for answers of every kind."""
+    named = request.headers.get(b"x-request-id")
+    return () if named is None else ((b"x-request-id", named),)
+
+
+def _tell_methods(request: Request, exchange: Exchange, methods: Sequence[str]) -> None:
+    """What a path takes: the answer to OPTIONS, or why another method is refused."""
+    allowed = ((b"allow", ", ".join(methods).encode()),)
+    if request.method == "OPTIONS":
+        exchange.answer(200, b"", TEXT, allowed)
+        return
+    taken = ", ".join(methods[:-1]) or "OPTIONS"
+    exchange.answer(405, problem(f"{request.path} takes {taken}, not {request.method}"), JSON, allowed)
 
 
 def _get(handler: Callable[..., None]) -> Mapping[str, Callable[..., None]]:

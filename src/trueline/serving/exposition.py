@@ -159,7 +159,7 @@ FAMILIES = (
     Family(
         "trueline_contract_warnings_total",
         COUNTER,
-        "Requests with a value not seen in training.",
+        "Requests with a value not seen in training, labels included.",
         (*_VERSION, "column"),
         _by_version_and(lambda metrics: metrics.doubtful),
     ),

@@ -1,7 +1,11 @@
-"""`Idempotency-Key`: the same request again gets the answer it had, and is neither scored nor journalled a second time.
+"""`Idempotency-Key`: the same request again is the same request, whoever answers it.
 
-This process remembers the last answers to requests that had a key, as long as they fit; it forgets when it ends, and
-other processes of the port do not know. A key that comes with another body is another request.
+Its id is made of its key and body, so every process gives it the same prediction ids, and readers of the table have it once
+(`domain/predictions.py`); its key chooses the arm, so the same version answers as long as the route table stands. A key that comes
+with another body is another request.
+
+Besides, this process remembers the last answers to requests that had a key, as long as they fit: then the same request is neither
+scored nor journalled a second time. It forgets when it ends, and other processes of the port do not know.
 """
 
 from __future__ import annotations
@@ -9,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trueline.serving.dataplane import Answer
+from trueline.domain.predictions import keyed_request_id
+from trueline.serving.dataplane import Answer, Call
 from trueline.serving.protocol import Exchange
 from trueline.serving.responses import Header
 
@@ -18,6 +23,15 @@ REPLAYED: Header = (b"idempotency-replayed", b"true")
 MOST = 20_000
 MOST_BYTES = 32_000_000
 _OVERHEAD = 400  # of one entry, besides key and answer
+
+
+LONGEST_UNIT = 256
+
+
+def name(call: Call, model: str, key: bytes, body: bytes) -> None:
+    """Have a call be known by its key: its id, and what chooses its arm unless the release sticks to a column."""
+    call.request_id = keyed_request_id(model, key, body)
+    call.client_id = key.decode("latin-1")[:LONGEST_UNIT]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +46,16 @@ class Kept:
         return len(self.key) + len(self.body) + _OVERHEAD
 
 
+Waiting = tuple[Exchange, tuple[Header, ...]]
+"""Who asked meanwhile, and what is to be echoed to him."""
+
+
 class Answered:
     """Oldest first; what is too much goes from there."""
 
     def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
         self._kept: dict[bytes, Kept] = {}
-        self._under_way: dict[tuple[bytes, int], list[Exchange]] = {}
+        self._under_way: dict[tuple[bytes, int], list[Waiting]] = {}
         self._most, self._most_bytes = most, most_bytes
         self._bytes = 0
 
@@ -46,11 +64,11 @@ class Answered:
         kept = self._kept.get(key)
         return kept if kept is not None and kept.asked == hash(body) else None
 
-    def under_way(self, key: bytes, body: bytes) -> list[Exchange] | None:
+    def under_way(self, key: bytes, body: bytes) -> list[Waiting] | None:
         """Who waits for the answer to this request, while it has been asked and not been answered."""
         return self._under_way.get((key, hash(body)))
 
-    def begin(self, key: bytes, body: bytes, waiting: list[Exchange]) -> None:
+    def begin(self, key: bytes, body: bytes, waiting: list[Waiting]) -> None:
         self._under_way[key, hash(body)] = waiting
 
     def end(self, key: bytes, body: bytes) -> None:

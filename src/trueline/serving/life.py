@@ -77,6 +77,8 @@ class Life(asyncio.Protocol):
             await life.end()
             raise PackagingFailed(f"its process did not load the model within {patience:g} s") from None
         except BaseException as problem:
+            if life._transport is None:
+                ours.close()
             await life.end()
             if isinstance(problem, OSError):
                 raise _not_started(problem) from problem

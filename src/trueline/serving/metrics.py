@@ -23,9 +23,14 @@ class Histogram:
         self.total += value
 
     def observe_all(self, values: Sequence[float]) -> None:
+        """At least one."""
         bounds, counts = self.bounds, self.counts
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
+        lowest, highest = bisect_left(bounds, min(values)), bisect_left(bounds, max(values))
+        if lowest == highest:  # as what came together mostly is
+            counts[lowest] += len(values)
+        else:
+            for value in values:
+                counts[bisect_left(bounds, value)] += 1
         self.total += sum(values)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from trueline.domain.contracts import FLOATS, Column, Kind, compile_column
+from trueline.domain.contracts import FLOATS, NUMBERS, Column, Kind, compile_column
 from trueline.packaging.signature import CLASSIFICATION, Signature
 from trueline.serving.table import Loaded, example
 from trueline.serving.tensors import DATATYPES
@@ -133,6 +133,17 @@ def column_schema(column: Column) -> Schema:
     return schema
 
 
+def label_schema(signature: Signature) -> Schema:
+    """What a label's value may be: what `domain/labels.py` takes."""
+    target = signature.target or Column(signature.output, Kind.float64)
+    if target.kind is Kind.string:
+        known = sorted(target.categories or ())
+        return {"enum": [*(known if len(known) == 2 and not target.personal else ()), 0, 1, False, True]}
+    if signature.task == CLASSIFICATION or target.kind is Kind.boolean:
+        return {"enum": [0, 1, False, True]}
+    return column_schema(replace(target, nullable=False)) if target.kind in NUMBERS else {"type": "number"}
+
+
 def _notes(column: Column, limits: Mapping[str, float]) -> str:
     notes = []
     if column.personal:
@@ -210,10 +221,12 @@ def _plain(model: _Model) -> Schema:
             "version": {"type": "integer"},
         }
     )
+    value = label_schema(model.signature)
+    typical = 1 if "enum" in value else value.get("x-seen", value).get("minimum", 1.0)
     label = _object(
         {
             "prediction_id": {"type": "string"},
-            "value": {"type": ["number", "boolean"]},
+            "value": value,
             "source": {"type": "string"},
             "revision": {"type": "integer", "minimum": 0},
         },
@@ -222,7 +235,7 @@ def _plain(model: _Model) -> Schema:
     rows = {"oneOf": [{"$ref": "#/components/schemas/Instances"}, {"$ref": "#/components/schemas/Row"}]}
     many = {"oneOf": [_object({"labels": _list(label)}), label]}
     accepted = _object({"accepted": {"type": "integer"}, "label_ids": _list({"type": "string"})})
-    one_label = {"labels": [{"prediction_id": "r0-5f1-1-0", "value": 1.0}]}
+    one_label = {"labels": [{"prediction_id": "r0-5f1-1-0", "value": typical}]}
     return {
         "/predict": {"post": _post(PLAIN, "Predict rows", _json(rows, {"instances": [dict(model.row)]}), predicted)},
         "/labels": {"post": _post(PLAIN, "Send labels: what turned out to be true", _json(many, one_label), accepted)},

@@ -12,12 +12,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 LENGTH = struct.Struct("=I")
 LONGEST = 64 * 1024 * 1024  # bytes of an answer: eight million rows
+
+
+# What is recorded of an answer, and so has to fit there whatever the model makes of it.
+Microseconds = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
+Sentence = Annotated[str, msgspec.Meta(max_length=1000)]
 
 
 class Garbled(ValueError):
@@ -33,7 +38,7 @@ class Ready(msgspec.Struct, tag="ready", omit_defaults=True):
 class Broken(msgspec.Struct, tag="broken"):
     """The model cannot be loaded."""
 
-    error: str
+    error: Sentence
 
 
 class Work(msgspec.Struct, tag="work", omit_defaults=True):
@@ -47,7 +52,7 @@ class Work(msgspec.Struct, tag="work", omit_defaults=True):
 
 class Values(msgspec.Struct, tag="values"):
     number: int
-    exec_us: int
+    exec_us: Microseconds
     data: bytes
 
 
@@ -55,9 +60,9 @@ class Refused(msgspec.Struct, tag="refused"):
     """The executor raised, or did not give one number per row."""
 
     number: int
-    exec_us: int
+    exec_us: Microseconds
     outcome: str  # failed | invalid_output
-    error: str
+    error: Sentence
 
 
 FromChild = Ready | Broken | Values | Refused

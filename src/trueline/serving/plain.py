@@ -81,10 +81,6 @@ class Plain:
         return None if place is None else astuple(row)[place]
 
 
-def tuples(rows: Sequence[Row]) -> Tuples:
-    return [astuple(row) for row in rows]
-
-
 @lru_cache(maxsize=64)
 def of(inputs: tuple[Column, ...]) -> Plain | None:
     """None when rows of these columns always need a closer look."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
+from trueline.domain.contracts import missing
 from trueline.errors import InvalidInput
 from trueline.journal.records import prediction_id
-from trueline.serving.checks import missing
 from trueline.serving.dataplane import Answer, Call
 from trueline.serving.plain import Plain
 from trueline.serving.responses import encode as to_json
@@ -30,7 +30,11 @@ def decode_json(body: bytes) -> Any:
     except RecursionError:
         raise InvalidInput("the body is nested too deeply; a row is one object of plain values") from None
     except (msgspec.DecodeError, ValueError) as problem:
-        what = "it is empty" if not body.strip() else str(problem).removeprefix("JSON is malformed: ")
+        what = (
+            "it is empty"
+            if not body.strip()
+            else str(problem).removeprefix("JSON is malformed: ").partition(" - at `$")[0]
+        )
         if b"NaN" in body or b"Infinity" in body:
             what += "; JSON has neither NaN nor Infinity, send null for a missing value"
         raise InvalidInput(f"the body is not valid JSON: {what}") from None

@@ -46,27 +46,27 @@ class Request(msgspec.Struct):
     body: bytes
 
 
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """One request's place in its connection; answered exactly once, whenever that may be."""
 
-    __slots__ = ("_connection", "_head", "_minor", "data", "last")
-
-    def __init__(self, connection: Connection, keep: bool, minor: bool, head: bool) -> None:  # noqa: FBT001  one for each request
-        self._connection = connection
-        self._minor = minor  # HTTP/1.0
-        self._head = head
-        self.data: bytes | None = None
-        self.last = not keep
+    connection: Connection
+    last: bool  # nothing is asked after it
+    keeps: bool = False  # a client of HTTP/1.0 that wants to go on, and to be told so
+    head: bool = False  # it wants to know only how long the answer is
+    data: bytes | None = None
 
     def answer(self, status: int, body: bytes, kind: bytes = JSON, headers: tuple[Header, ...] = ()) -> None:
         if self.data is not None:
             return
-        connection = self._connection
+        connection = self.connection
         if connection.server.draining:
             self.last = True
-        self.data = response(
-            status, body, kind, headers, close=self.last, keep_alive=self._minor and not self.last, head=self._head
-        )
+        if self.last or self.keeps or self.head:
+            self.data = response(
+                status, body, kind, headers, close=self.last, keep_alive=self.keeps and not self.last, head=self.head
+            )
+        else:
+            self.data = response(status, body, kind, headers)
         connection.flush()
 
     def refuse(self, error: TruelineError) -> None:
@@ -89,7 +89,9 @@ class Connections:
         self._loop = asyncio.get_running_loop()
         self.time = self._loop.time
         self.now = self.time()  # as of the last sweep
+        self.idle_until = self.now + limits.idle_seconds  # who begins to be idle now
         self._timer: asyncio.TimerHandle | None = None
+        self._idle: list[Connection] | None = None  # who may have to make way until the next sweep, the longest last
         self.refusals: Callable[[int], None] = lambda status: None  # noqa: ARG005  told of refusals that reach no handler
         self.sweep()
 
@@ -99,19 +101,25 @@ class Connections:
     def sweep(self) -> None:
         tick()
         self.now = self.time()
+        self.idle_until = self.now + self.limits.idle_seconds
+        self._idle = None
         for connection in [one for one in self.open if one.deadline <= self.now]:
             connection.overdue()
         self._timer = self._loop.call_later(self.limits.sweep_seconds, self.sweep)
 
     def make_way(self) -> bool:
         """Close the connection that has been idle for longest, so that who holds them all idle keeps nobody out."""
-        idle = [one for one in self.open if one.idle]
-        longest = min(idle, key=lambda one: one.deadline, default=None)
-        if longest is None or longest.deadline - self.limits.idle_seconds > self.now - IDLE_SECONDS:
-            return False
-        longest.abort()
-        self.open.discard(longest)
-        return True
+        latest = self.idle_until - IDLE_SECONDS
+        if self._idle is None:  # once a sweep, however many come: who begins to be idle now is looked at after the next
+            idle = [one for one in self.open if one.idle and one.deadline <= latest]
+            self._idle = sorted(idle, key=lambda one: one.deadline, reverse=True)
+        while self._idle:
+            longest = self._idle.pop()
+            if longest.idle and longest.deadline <= latest and longest in self.open:  # it was; is it still?
+                longest.abort()
+                self.open.discard(longest)
+                return True
+        return False
 
     def drain(self) -> None:
         """Take no further requests; connections close as their last answer leaves."""
@@ -146,6 +154,7 @@ class Connection(asyncio.Protocol):
         self._wire = 0  # bytes that came for the body so far, if it comes in parts
         self._refused = False  # nothing more is read from this sender
         self._continue_due = False
+        self._upgrade = False  # it is offered in the head that was just read
         self._backlog = b""  # received and not parsed yet
         self._paused = False  # nothing is read or parsed at the moment: he sends faster than he reads or we answer
         self._clogged = False  # he does not read
@@ -157,7 +166,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         server = self.server
         server.open.add(self)
-        self.deadline = server.now + self._limits.idle_seconds
+        self.deadline = server.idle_until
         if len(server.open) > server.most and not server.make_way():
             self._refuse(503, "too many connections; try again in a second", _RETRY)
 
@@ -302,7 +311,8 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        if self._refused or self._parser.should_upgrade():
+        self._upgrade = self._parser.should_upgrade()
+        if self._refused or self._upgrade:
             return
         headers = self._headers
         if self._head_bytes or self._chunk > self._limits.head_bytes:  # else they came in one small piece
@@ -313,9 +323,13 @@ class Connection(asyncio.Protocol):
         length = headers.get(b"content-length")
         if length is not None and int(length) >= self._limits.body_bytes:
             self._too_large()
-        elif headers.get(b"expect", b"").lower() == b"100-continue" and (length or b"transfer-encoding" in headers):
-            self._continue_due = True
-            self._invite()
+        elif length is None and headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+            self._refuse(501, "Transfer-Encoding: expected chunked alone; a packed body has a Content-Encoding")
+        elif b"expect" in headers and (length or b"transfer-encoding" in headers):
+            known = self._parser.get_http_version() != "1.0"  # who speaks that knows of no such answer
+            self._continue_due = known and headers[b"expect"].lower() == b"100-continue"
+            if self._continue_due:
+                self._invite()
 
     def on_body(self, body: bytes) -> None:
         if self._refused:
@@ -330,21 +344,24 @@ class Connection(asyncio.Protocol):
         self._receiving = self._in_head = self._continue_due = False
         if self._wire:
             self._let_go()
-        parser = self._parser
-        if self._refused or parser.should_upgrade():
+        if self._refused or self._upgrade:
             return
+        parser, headers, body = self._parser, self._headers, self._body
         name = parser.get_method()
         method = _METHODS.get(name) or name.decode("ascii", "replace")
-        keep = parser.should_keep_alive()
-        minor = b"connection" in self._headers and parser.get_http_version() == "1.0"  # who keeps alive there says so
-        exchange = Exchange(self, keep, minor, method == "HEAD")
-        self._queue.append(exchange)
-        if not keep:
+        if parser.should_keep_alive():
+            exchange = Exchange(self, False)
+            if b"connection" in headers:  # who keeps alive in HTTP/1.0 says so
+                exchange.keeps = parser.get_http_version() == "1.0"
+        else:
+            exchange = Exchange(self, True)
             self._refused = True
-        body = self._body
+        if method == "HEAD":
+            exchange.head = True
+        self._queue.append(exchange)
         if body:
             self._body = []
-        request = Request(method, _path(self._url), self._headers, body[0] if len(body) == 1 else b"".join(body))
+        request = Request(method, _path(self._url), headers, body[0] if len(body) == 1 else b"".join(body))
         if self._clogged:  # a few bytes can ask for megabytes: not before he has read what he asked for
             self._later.append((request, exchange))
             return
@@ -363,17 +380,21 @@ class Connection(asyncio.Protocol):
     def flush(self) -> None:
         """Write the answers that are ready and whose turn it is."""
         queue = self._queue
-        while queue and (data := queue[0].data) is not None:
-            self._transport.write(data)
-            if queue.popleft().last:
+        while queue:
+            first = queue[0]
+            if first.data is None:
+                break
+            self._transport.write(first.data)
+            queue.popleft()
+            if first.last:
                 queue.clear()
                 self._finish()
                 return
-        if not queue:
+        else:
             if self._continue_due:
                 self._invite()
             if not (self._receiving or self._clogged):
-                self.deadline = self.server.now + self._limits.idle_seconds
+                self.deadline = self.server.idle_until
         if self._paused:
             self._resume()
 
@@ -408,7 +429,7 @@ class Connection(asyncio.Protocol):
         self._body = []
         self._let_go()
         self.server.refusals(status)
-        exchange = Exchange(self, False, False, False)
+        exchange = Exchange(self, True)
         self._queue.append(exchange)
         exchange.answer(status, problem(sentence), JSON, headers)
 

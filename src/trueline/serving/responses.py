@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from trueline.errors import NotAuthenticated, Overloaded, TruelineError, Unavailable
+from trueline.errors import NotAuthenticated, Overloaded, TruelineError, Unavailable, UnsupportedEncoding
 
 JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"
@@ -22,10 +22,14 @@ _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
 _date = b""
 
 
+_begun = b""  # how most answers begin
+
+
 def tick() -> None:
     """Renew the Date header; called about once a second."""
-    global _date  # noqa: PLW0603  one clock, read by every answer
+    global _date, _begun  # noqa: PLW0603  one clock, read by every answer
     _date = f"date: {formatdate(usegmt=True)}\r\n".encode()
+    _begun = b"%b%bcontent-type: %b\r\ncontent-length: " % (_STATUS[200], _date, JSON)
 
 
 tick()
@@ -49,6 +53,8 @@ def response(
         more += b"connection: close\r\n"
     elif keep_alive:
         more += b"connection: keep-alive\r\n"
+    if status == 200 and kind is JSON and not head:
+        return b"%b%d\r\n%b\r\n%b" % (_begun, len(body), more, body)
     return b"%b%bcontent-type: %b\r\ncontent-length: %d\r\n%b\r\n%b" % (
         _STATUS[status], _date, kind, len(body), more, b"" if head else body,
     )  # fmt: skip
@@ -64,4 +70,6 @@ def headers_for(error: TruelineError) -> tuple[Header, ...]:
         return ((b"retry-after", b"1"),)
     if isinstance(error, NotAuthenticated):
         return ((b"www-authenticate", b"Bearer"),)
+    if isinstance(error, UnsupportedEncoding):
+        return ((b"accept-encoding", b"gzip, deflate"),)
     return ()

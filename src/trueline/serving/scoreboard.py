@@ -35,13 +35,17 @@ _LOOK_AGAIN = 0.002
 
 @dataclass(frozen=True)
 class Unfinished:
-    """What a process left behind; `loading`: it was still making the version ready, nobody waited for it."""
+    """What a process left behind; `loading`: it was still making the version ready, nobody waited for it.
+
+    `beside`: what another thread was loading while this version was scored.
+    """
 
     version: int
     requests: int
     event_us: int
     stuck: bool = False  # it was killed because it did not come to an end
     loading: bool = False
+    beside: Unfinished | None = None
 
 
 class Scoreboard:
@@ -59,9 +63,11 @@ class Scoreboard:
     def unfinished(self) -> Unfinished | None:
         """What the process before this one was doing when it died."""
         _, requests, _, event_us, version, stuck, loading, loading_us = _LAYOUT.unpack_from(self._map)
-        if version:
-            return Unfinished(version, requests, event_us, bool(stuck))
-        return Unfinished(loading, 0, loading_us, bool(stuck), loading=True) if loading else None
+        opening = Unfinished(loading, 0, loading_us, bool(stuck), loading=True) if loading else None
+        if not version:
+            return opening
+        beside = opening if loading != version else None
+        return Unfinished(version, requests, event_us, bool(stuck), beside=beside)
 
     def begin(self, version: int, requests: int, event_us: int, rows: int = 1) -> None:
         _BUSY.pack_into(self._map, 0, time.monotonic_ns(), requests, rows, event_us, version)

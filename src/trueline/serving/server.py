@@ -26,6 +26,7 @@ from trueline.serving.dataplane import DataPlane
 from trueline.serving.endpoints import Endpoints, Policy
 from trueline.serving.exposition import Snapshot, Source
 from trueline.serving.limits import Limits
+from trueline.serving.loading import Loader
 from trueline.serving.metrics import Metrics
 from trueline.serving.protocol import Connections
 from trueline.serving.repository import Repository
@@ -127,6 +128,7 @@ class Server:
         """
         self._endpoints.draining = True
         self._connections.draining = True
+        self.plane.versions.stop_loading()
         grace = self.config.limits.drain_seconds
         closing = None if self._grpc is None else asyncio.get_running_loop().create_task(self._grpc.stop(grace))
         try:
@@ -147,6 +149,7 @@ class Server:
         self._connections.close()
         await self.plane.versions.close()
         self.counters.tell()
+        self._scoreboard.clear()  # a thread that never came back from loading may have left its version there
         self._scoreboard.close()
         self.config.state.socket(f"serve-{self.config.replica}").unlink(missing_ok=True)
         self.plane.journal.close()  # last: the next process waits for it, and then makes what was taken away here
@@ -174,7 +177,10 @@ class Server:
                 waiting, _ = self._socket.accept()
             except OSError:  # nobody is waiting
                 break
-            await loop.connect_accepted_socket(self._connections, waiting)
+            try:
+                await loop.connect_accepted_socket(self._connections, waiting)
+            except OSError:  # he has gone already; the end of a server depends on nobody
+                waiting.close()
         self._listener.close()
 
     def _counted(self) -> Snapshot:
@@ -204,7 +210,7 @@ class Server:
         try:
             self._scoreboard = Scoreboard(folder / "scoreboard")
             metrics = Metrics()
-            load = self._load or tables.loader(
+            load = self._load or Loader(
                 self._scoreboard,
                 config.limits,
                 metrics,
@@ -235,7 +241,7 @@ class Server:
             raise Unavailable(f"the journal {folder} cannot be written: {problem.strerror or problem}") from problem
 
     def _bury(self, folder: Path) -> None:
-        """Tell what the process before this one died of, and keep the version it died of apart from now on."""
+        """Tell what the process before this one died of, and keep the versions that may be to blame apart from now on."""
         found = obituary.of(self._scoreboard.unfinished(), folder)
         self._scoreboard.clear()
         if self.config.trace_faults:
@@ -250,14 +256,15 @@ class Server:
         except NotRecorded as problem:
             log.warning("%s", problem)
         log.warning("%s", found.sentence)
-        digest = _digest(self.config.state, dead.version)
-        if found.to_blame and digest is not None:
-            self._contained.add(digest, found.sentence)
-            log.warning(
-                "version %d gets a process of its own from now on; delete %s to have it in the server again",
-                dead.version,
-                self._contained.path(digest),
-            )
+        for version in found.suspects:
+            digest = _digest(self.config.state, version)
+            if digest is not None:
+                self._contained.add(digest, found.sentence)
+                log.warning(
+                    "version %d gets a process of its own from now on; delete %s to have it in the server again",
+                    version,
+                    self._contained.path(digest),
+                )
 
 
 def _grpc(host: str, port: int, *, shared: bool) -> type[Listener]:

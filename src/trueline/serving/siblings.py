@@ -74,8 +74,8 @@ class Counters:
                 finally:
                     writer.close()
             return exposition.unpack(fields["counters"]) if fields.get("group") == self._group else None
-        except (OSError, TimeoutError, ValueError, KeyError, AttributeError):
-            return None
+        except (OSError, TimeoutError, ValueError, KeyError, AttributeError, TypeError):
+            return None  # while processes are replaced, some are of another trueline
 
     def _files(self) -> dict[str, Snapshot]:
         found = {path.parent.name: _read(path, self._group) for path in self._state.journals.glob(f"*/{FILE}")}

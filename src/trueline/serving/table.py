@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,14 @@ from trueline import routefile
 from trueline.domain.contracts import Column, Kind
 from trueline.domain.routes import Route, RouteTable
 from trueline.errors import Conflict, NotFound, PackagingFailed, TruelineError, Unavailable
-from trueline.packaging import executors, manifest
-from trueline.serving import plain, signatures
+from trueline.serving import plain
 from trueline.serving.batching import Lane, Settle
 from trueline.serving.checks import Checks
-from trueline.serving.children import Child, command
-from trueline.serving.contained import Contained
 from trueline.serving.limits import Limits
 from trueline.serving.metrics import Metrics
 from trueline.serving.plain import Plain
 from trueline.serving.routing import Split
-from trueline.serving.runners import Batch, InProcess, Runner, Scored, describe
-from trueline.serving.scoreboard import Scoreboard
+from trueline.serving.runners import Batch, Runner, Scored, describe
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +82,9 @@ class Versions:
         self._under_way: dict[tuple[int, str, str], asyncio.Task[Loaded]] = {}  # being loaded, for whoever asks
         self._pending: list[RouteTable] = []  # tables whose versions are being loaded
         self._asked: set[int] = set()  # versions that somebody had loaded by name, in no table or not yet
+        self._failures: dict[int, str] = {}  # why a version could not be loaded when it was last tried
+        self._asking: list[int] = []  # likewise, while they are being loaded
+        self._leaving: set[asyncio.Task[None]] = set()  # what is being let go of
         self._settle: Settle
         self._settle_shadow: Settle
 
@@ -98,8 +97,19 @@ class Versions:
         return tuple(self._loaded.values())
 
     @property
+    def answers(self) -> bool:
+        """Whether a version answers here, or none is released."""
+        kept_for_restarts = None if self._keep is None else kept(self._keep)
+        return self.standing.ready or kept_for_restarts is None or not kept_for_restarts.routes
+
+    @property
+    def loading(self) -> Mapping[int, str]:
+        """The versions that are being loaded, and why that failed the time before, if it did."""
+        return {version: self._failures.get(version, "") for version, _, _ in self._under_way}
+
+    @property
     def needed(self) -> set[int]:
-        """The versions of the table in force, and of tables that are being prepared."""
+        """The versions of the table in force, and those that are being prepared."""
         return self._awaited().union(self.standing.by_version)
 
     def pinned(self, version: int) -> Loaded:
@@ -110,6 +120,17 @@ class Versions:
             raise NotFound(
                 f"version {version} of '{self.standing.table.model}' is not loaded here; loaded: {present}"
             ) from None
+
+    def keeps(self, one: Loaded) -> bool:
+        """Whether it is still loaded: what a request was routed by may have been replaced and let go meanwhile."""
+        return self._loaded.get(one.version) is one
+
+    def stand_in(self, version: int, then: Loaded) -> Loaded | None:
+        """Who answers what this version could not: the champion, or, where it is that one, who was champion `then`."""
+        for champion in (self.standing.champion, then):
+            if champion is not None and champion.version != version and self.keeps(champion):
+                return champion
+        return None
 
     async def put(self, table: RouteTable, *, over_hold: int | None = None) -> RouteTable:
         """Put a table of control's in force; Conflict when what stands is newer, or held by a person.
@@ -140,11 +161,16 @@ class Versions:
 
     async def load(self, route: Route) -> None:
         """Have a version warm that no table names: it answers who names it, and stays until it is unloaded."""
-        if len(self._asked - {route.version} - self.standing.by_version.keys()) >= self._limits.asked_versions:
+        held = {*self._asked, *self._asking} - {route.version} - self.standing.by_version.keys()
+        if len(held) >= self._limits.asked_versions:
             raise Conflict(
-                f"{self._limits.asked_versions} versions are loaded by request already ({_numbers(self._asked)}); unload one"
+                f"{self._limits.asked_versions} versions are loaded by request already ({_numbers(held)}); unload one"
             )
-        loaded = await self._shared(route)
+        self._asking.append(route.version)
+        try:
+            loaded = await self._shared(route)
+        finally:
+            self._asking.remove(route.version)
         if route.version in self.standing.by_version:  # routed meanwhile, or all along
             await self._discard([loaded])
             return
@@ -179,7 +205,18 @@ class Versions:
             raise Conflict(f"epoch {current.epoch} is held by a person on this server; release the hold first")
         return False
 
+    def stop_loading(self) -> None:
+        """Give up what is being loaded: whoever waits for it is told, and a server that ends waits for no model."""
+        for task in self._under_way.values():
+            task.cancel()
+
     async def close(self) -> None:
+        self.stop_loading()
+        for task in self._leaving:
+            task.cancel()
+        unneeded = (*self._under_way.values(), *self._leaving)
+        if unneeded:
+            await asyncio.wait(unneeded)
         for loaded in self.loaded:
             await loaded.runner.close()
         self._loaded.clear()
@@ -189,19 +226,27 @@ class Versions:
             await loaded.lane.drain_shadows()
 
     async def _swap(self, table: RouteTable, by_version: dict[int, Loaded]) -> None:
-        """Put it in force, at once; then keep it for the next start, and let go of what nobody needs."""
+        """Put it in force, at once, and keep it for the next start. What nobody needs is let go of meanwhile."""
         replaced = [old for one in by_version.values() if (old := self._loaded.pop(one.version, one)) is not one]
         self._loaded.update(by_version)
         self.standing = Standing(table, by_version)
+        self._failures.clear()
+        for one in (*replaced, *self._retire()):
+            self._let_go(one)
         if self._keep is not None and kept(self._keep) != table:  # control wrote it before it pushed it
             try:
                 await asyncio.to_thread(routefile.write, self._keep, table)  # others may be writing it
             except Unavailable as problem:
                 log.warning("%s", problem)
-        await self._let_go(replaced)
 
     async def _ready_all(self, table: RouteTable) -> dict[int, Loaded]:
-        """Every version of the table, loaded side by side; if one cannot be, none is kept that was not there."""
+        """Every version of the table, loaded side by side; if one cannot be, none is kept that was not there.
+
+        Nothing is awaited when all are at hand: under load each turn of the event loop is a batch of somebody's.
+        """
+        at_hand = {route.version: known for route in table.routes if (known := self._known(route)) is not None}
+        if len(at_hand) == len(table.routes):
+            return at_hand
         self._pending.append(table)
         try:
             found = await asyncio.gather(*(self._shared(route) for route in table.routes), return_exceptions=True)
@@ -213,17 +258,26 @@ class Versions:
             raise next(one for one in found if isinstance(one, BaseException))
         return {one.version: one for one in loaded}
 
+    def _known(self, route: Route) -> Loaded | None:
+        known = self._loaded.get(route.version)
+        return known if known is not None and (known.path, known.digest) == (route.path, route.digest) else None
+
     async def _shared(self, route: Route) -> Loaded:
         """A version that is at hand or, if it is not, loaded once for all tables that wait for it."""
-        known = self._loaded.get(route.version)
-        if known is not None and (known.path, known.digest) == (route.path, route.digest):
+        known = self._known(route)
+        if known is not None:
             return known
         key = (route.version, route.path, route.digest)
         loading = self._under_way.get(key)
         if loading is None:
             loading = self._under_way[key] = asyncio.get_running_loop().create_task(self._ready(route))
             loading.add_done_callback(lambda _: self._under_way.pop(key))
-        return await asyncio.shield(loading)
+        try:
+            return await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            if loading.cancelled():
+                raise Unavailable(f"version {route.version} is not loaded: this server is ending") from None
+            raise
 
     async def _discard(self, loaded: Iterable[Loaded]) -> None:
         """Unload what was loaded for a table that did not come into force, unless another one needs it."""
@@ -232,8 +286,8 @@ class Versions:
                 await one.runner.close()
 
     def _awaited(self) -> set[int]:
-        """The versions of tables that are being prepared."""
-        return {route.version for table in self._pending for route in table.routes}
+        """The versions of tables that are being prepared, and those that are being loaded by request."""
+        return {*self._asking, *(route.version for table in self._pending for route in table.routes)}
 
     async def _ready(self, route: Route) -> Loaded:
         """A fresh version; whatever is wrong with it is said as PackagingFailed, and costs no other version anything."""
@@ -244,7 +298,8 @@ class Versions:
             except BaseException:
                 await runner.close()
                 raise
-        except TruelineError:
+        except TruelineError as problem:
+            self._failures[route.version] = str(problem)
             raise
         except Exception as defect:
             log.exception("a defect in trueline, while version %d was loaded", route.version)
@@ -271,76 +326,20 @@ class Versions:
             ),
         )
 
-    async def _let_go(self, replaced: Sequence[Loaded]) -> None:
-        """Unload what was replaced (the same number with other content), and what left the table longest ago."""
+    def _retire(self) -> Sequence[Loaded]:
+        """Take out what left the table longest ago; one that is at work has until the next swap."""
         needed = self.needed | self._asked
         retired = [one for one in self._loaded.values() if one.version not in needed]
-        for loaded in retired[: max(0, len(retired) - self._limits.warm_versions)]:
-            version = loaded.version
-            wanted = version in self.needed | self._asked  # again, for one before it took a while to close
-            if not wanted and loaded.lane.idle and self._loaded.get(version) is loaded:
-                del self._loaded[version]
-                await loaded.runner.close()
-        for loaded in replaced:
-            await _end(loaded)
+        leaving = [one for one in retired[: max(0, len(retired) - self._limits.warm_versions)] if one.lane.idle]
+        for one in leaving:
+            del self._loaded[one.version]
+        return leaving
 
-
-def loader(
-    scoreboard: Scoreboard,
-    limits: Limits,
-    metrics: Metrics,
-    contained: Contained,
-    *,
-    require_signature: bool = False,
-    pickle: bool = True,
-) -> Load:
-    """Load packaged models: ONNX into this process, everything else into a child of its own.
-
-    A version that a serving process died of goes into a child too, whatever its executor. One that is a pickled object
-    gets the interpreter of its own environment, which is built here if need be, while nothing waits for it.
-    """
-    one_at_a_time = asyncio.Lock()  # the scoreboard says which version is being opened in this process
-
-    async def load(route: Route) -> Runner:
-        folder = Path(route.path)
-        page = await asyncio.to_thread(manifest.read, folder)
-        await asyncio.to_thread(signatures.check, folder, required=require_signature)
-        if page.kind == manifest.ONNX and route.digest not in contained:
-            async with one_at_a_time:
-                scoreboard.loading(route.version)
-                try:
-                    executor = await asyncio.to_thread(executors.load, folder, route.digest)
-                finally:
-                    scoreboard.loaded()
-            return InProcess(route.version, executor, scoreboard)
-
-        def restarted() -> None:
-            metrics.restarts[route.version] += 1
-
-        start = command(folder, route.digest)
-        if page.kind == manifest.PYTHON:
-            from trueline.packaging import python_environment  # noqa: PLC0415  other servers start without it
-
-            _check_pickle(route, allowed=pickle)
-            start = await asyncio.to_thread(python_environment.command, folder, route.digest)
-        child = Child(page.signature, page.kind, start, limits=limits, restarted=restarted)
-        await child.start()
-        return child
-
-    return load
-
-
-def _check_pickle(route: Route, *, allowed: bool) -> None:
-    """A pickle runs code when it is opened: it has to be wanted, and to be the one that was registered."""
-    if not allowed:
-        raise PackagingFailed(
-            f"version {route.version} holds a pickled Python object, and this server loads none; "
-            "set serve.pickle to true, or build the model from scikit-learn's own parts"
-        )
-    if not route.digest:
-        raise PackagingFailed(
-            f"version {route.version} holds a pickled Python object and no digest says which; register it"
-        )
+    def _let_go(self, one: Loaded) -> None:
+        """Unload it beside: the end of a process takes a while, and whoever sent the table waits for the table alone."""
+        task = asyncio.get_running_loop().create_task(_end(one))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
 
 
 def kept(path: Path) -> RouteTable | None:
@@ -380,9 +379,11 @@ def _numbers(versions: Iterable[int]) -> str:
 
 async def _end(loaded: Loaded) -> None:
     """Unload it once it has answered what it was asked."""
-    while not loaded.lane.idle:  # noqa: ASYNC110  rare, and an event would cost each request something
-        await asyncio.sleep(0.005)
-    await loaded.runner.close()
+    try:
+        while not loaded.lane.idle:  # noqa: ASYNC110  rare, and an event would cost each request something
+            await asyncio.sleep(0.005)
+    finally:
+        await loaded.runner.close()
 
 
 async def _warm_up(runner: Runner) -> Scored:

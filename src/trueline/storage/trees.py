@@ -35,6 +35,12 @@ def file_digest(path: Path) -> str:
     return whole.hexdigest()
 
 
+def file_digests(folder: Path, *, without: str) -> dict[str, str]:
+    """The digest of each file in a folder by its path there, but for the one that is to say so."""
+    found = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
+    return {name: file_digest(path) for name, path in found.items() if name != without}
+
+
 def keep_tree(objects: Objects, folder: Path, expected: str) -> None:
     """Bring a folder to the storage and prove, by reading it there, that it is all there.
 

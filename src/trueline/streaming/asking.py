@@ -12,11 +12,11 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httptools
 
-from trueline.errors import InvalidInput
+from trueline.errors import InvalidInput, Unavailable
 
 TIMEOUT = 30.0  # without a byte from the server
 _CONNECT = 5.0
@@ -42,16 +42,38 @@ class ModelServer:
 
     def __init__(self, url: str, token: str | None = None, *, timeout: float = TIMEOUT) -> None:
         parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
+        if parts.scheme != "http" or not parts.hostname or not url.isascii() or (port := _port(parts)) is None:
             raise InvalidInput(f"{url} is not the address of a model server; expected http://HOST:PORT")
         self.url = url
-        self._address = (parts.hostname, parts.port or 80)
+        self._address = (parts.hostname, port)
         lines = [f"Host: {parts.netloc}", "Content-Type: application/json"]
         if token:
             lines.append(f"Authorization: Bearer {token}")
         self._common = "\r\n".join(lines)
         self._timeout = timeout
         self._socket: socket.socket | None = None
+
+    def check(self) -> Reply:
+        """What it says of itself, without asking for a prediction.
+
+        Raises:
+            Unavailable: nobody answers there, or not in HTTP.
+        """
+        replies: list[Reply] = []
+        try:
+            self._converse(deque([f"GET /v2 HTTP/1.1\r\n{self._common}\r\n\r\n".encode("ascii")]), replies, 1)
+        except (
+            OSError,
+            UnicodeError,
+            httptools.HttpParserError,
+        ) as problem:  # UnicodeError: a name with an empty label
+            self.close()
+            said = getattr(problem, "strerror", None) or str(problem) or "it closed the connection"
+            why = "what it says is not HTTP" if isinstance(problem, httptools.HttpParserError) else said
+            raise Unavailable(
+                f"the model server at {self.url} cannot be reached ({why}); start it, or correct --server"
+            ) from None
+        return replies[0]
 
     def ask(self, requests: Sequence[Request]) -> list[Reply | None]:
         """The replies, in order; None for each that did not come because the server or the connection went away."""
@@ -88,7 +110,7 @@ class ModelServer:
                 heard = time.monotonic()
                 reader.parser.feed_data(data)
             elif time.monotonic() - heard > self._timeout:
-                raise TimeoutError
+                raise TimeoutError(f"no answer in {self._timeout:g} s")
         if reader.closing:
             self.close()
 
@@ -128,6 +150,13 @@ class _Reader:
 
     def on_message_complete(self) -> None:
         self._replies.append(Reply(self.parser.get_status_code(), b"".join(self._body), self._retry_after))
+
+
+def _port(parts: SplitResult) -> int | None:
+    try:
+        return 80 if parts.port is None else parts.port or None
+    except ValueError:  # no number, or none of a port
+        return None
 
 
 def _plain(text: str) -> str:

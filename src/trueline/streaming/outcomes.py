@@ -30,6 +30,11 @@ class _Problem(msgspec.Struct):
     error: str
 
 
+class _Itself(msgspec.Struct):
+    name: str
+
+
+_itself = msgspec.json.Decoder(_Itself).decode
 _problem = msgspec.json.Decoder(_Problem).decode
 
 
@@ -47,6 +52,20 @@ def judge(reply: Reply | None, url: str) -> Outcome:
     raise _stop(reply.status, sentence, url)
 
 
+def recognise(reply: Reply, url: str) -> None:
+    """Raise TruelineError unless this is how a model server tells of itself; one that is overloaded is one."""
+    if reply.status in AGAIN:
+        return
+    if reply.status != 200:
+        raise _stop(reply.status, _sentence(reply), url)
+    try:
+        name = _itself(reply.body).name
+    except (msgspec.DecodeError, ValueError):
+        name = None
+    if name != "trueline":
+        raise Unavailable(f"{url} is another server, no model server of trueline; correct --server")
+
+
 def _stop(status: int, sentence: str, url: str) -> TruelineError:
     if status in (401, 403):
         return NotAuthenticated(f"the model server at {url} refuses: {sentence}; set TRUELINE_TOKEN")
@@ -57,4 +76,6 @@ def _sentence(reply: Reply) -> str:
     try:
         return _problem(reply.body).error
     except (msgspec.DecodeError, ValueError):
-        return reply.body[:200].decode("utf-8", "replace").strip() or "without a word"
+        if reply.body.lstrip().startswith(b"<"):
+            return "with a page for people"
+        return " ".join(reply.body[:200].decode("utf-8", "replace").split()) or "without a word"

@@ -18,9 +18,10 @@ from trueline.domain.runs import Run
 from trueline.errors import Conflict, InvalidInput, InvalidProject, NotAllowed, NotFound
 from trueline.pipelines import promoted
 from trueline.projectfile import load
-from trueline.settings import StateFolder
+from trueline.settings import StateFolder, resolve, shown
 from trueline.sockets import ring
-from trueline.wiring.opening import open_context
+from trueline.store.engine import schema_of
+from trueline.wiring.opening import knows, open_context
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,18 @@ def opened(project_file: Path, state: StateFolder, target: str, *, looking: bool
 def existing(project_file: Path, state: StateFolder, target: str) -> Iterator[Context]:
     """The same for a target that must have been used already, to look at: nothing is made or changed."""
     name = None if target == BASE else target
-    if load(project_file, name).engines.database is None and not state.of(name).database.exists():
-        raise NotFound(f"nothing has run in {target} yet ({state.of(name).root} has no database)")
+    said, file = load(project_file, name).engines.database, state.of(name).database
+    where = file if said is None else resolve(said, "database", project_file.resolve().parent)
+    nothing = NotFound(f"nothing has run in {target} yet ({shown(str(where))} holds nothing of it)")
+    if not _made(where):
+        raise nothing
     with opened(project_file, state, target, looking=True) as context:
+        with context.store.read() as tx:
+            if not knows(tx, context.project):
+                raise nothing
         yield context
+
+
+def _made(where: Path | str) -> bool:
+    """Whether a database has been used, told without making it."""
+    return schema_of(where) is not None if "://" in str(where) else Path(where).exists()

@@ -52,7 +52,7 @@ def open_context(
             clock.refresh(store)
         if looking:
             with store.read() as tx:
-                _only_of(tx, project)
+                knows(tx, project)
         else:
             _register(store, project, project_file.read_text(), actor)
         storage = open_storage(storage_url(project, root), folder)
@@ -83,7 +83,7 @@ def _register(store: Store, project: Project, text: str, actor: str) -> None:
     box, name = tables.projects, project.name
 
     def known(tx: Tx) -> bool:
-        return _only_of(tx, project) and tx.execute(select(box.c.file).where(box.c.name == name)).scalar() == text
+        return knows(tx, project) and tx.execute(select(box.c.file).where(box.c.name == name)).scalar() == text
 
     with store.read() as tx:
         if known(tx):
@@ -98,7 +98,7 @@ def _register(store: Store, project: Project, text: str, actor: str) -> None:
         )
 
 
-def _only_of(tx: Tx, project: Project) -> bool:
+def knows(tx: Tx, project: Project) -> bool:
     """Whether this database is known to hold this project's rows for this target; refused when for another."""
     owner = meta.get(tx, _owner(project.name))
     if owner is not None and owner != (project.target or ""):

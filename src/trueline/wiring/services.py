@@ -204,9 +204,13 @@ class LocalServices:
         with self._store.begin() as tx:
             release = rows.get(tx, Release, release_id)
             live = endpoints.live_release(tx, self._project)
+            scene, by_hand = self._context.scene, f"promoted by hand: {reason}"
             if live is not None and live.id != release.id:
-                raise Conflict(f"{live.id} is under way; promote or roll back that one first")
-            releases.promote(tx, self._context.scene, release, actor=actor, reason=f"promoted by hand: {reason}")
+                if live.state is not ReleaseState.promoted or release.state is not ReleaseState.pending:
+                    raise Conflict(f"{live.id} is under way; promote or roll back that one first")
+                over = f"{release.id} of version {release.version} is {by_hand}: the watch over this one ends"
+                releases.finish(tx, scene, live, actor=actor, reason=over)
+            releases.promote(tx, scene, release, actor=actor, reason=by_hand)
         self._wake()
         return self.release(release_id)
 
@@ -295,9 +299,10 @@ class LocalServices:
                 return reasons.of_incident(tx, incident)
             if noun == "gate":
                 return reasons.of_gate(tx, rows.get(tx, Gate, ref))
-            return self._why_prediction(tx, ref)
+        return self._why_prediction(ref)
 
-    def _why_prediction(self, tx: Any, ref: str) -> reasons.Why:
+    def _why_prediction(self, ref: str) -> reasons.Why:
+        """In no transaction while the table is searched: PostgreSQL ends one that stands still for so long."""
         from trueline.data import predictions  # noqa: PLC0415 it brings Polars and delta-rs
 
         table = self._context.storage.table("predictions")
@@ -320,7 +325,8 @@ class LocalServices:
             at,
             {name: found[name] for name in ("features", "outcome", "exec_us", "release", "unit", "error")},
         )
-        links = (link, *reasons.of_version(tx, self._project, version))
+        with self._store.read() as tx:
+            links = (link, *reasons.of_version(tx, self._project, version))
         return reasons.Why(ref, "prediction", f"{ref} was answered by version {version}, {arm}", links)
 
     def incidents(self, *, limit: int, after: str | None) -> Sequence[Incident]:

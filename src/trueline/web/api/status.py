@@ -59,6 +59,7 @@ class StatusView(msgspec.Struct, kw_only=True):
     dataset: int | None = None
     predictions: int | None = None
     labels: int | None = None
+    unknown_labels: int | None = None  # of the last judged days: their predictions are not known here
     last_event: int = 0
     tracking: TrackingView | None = None
     recording: list[RecordingView] = []
