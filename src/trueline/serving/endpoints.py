@@ -49,6 +49,7 @@ Handler = Callable[[Request, Exchange], None]
 OWN_CHECK = "/v2/repository/models/"
 """Below it, tokens of people are taken too: the repository looks at them."""
 
+_JSON = b"application/json"
 _JSON_TYPES = frozenset({b"application/json", b"", b"text/json"})
 _UTF8 = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 UNRECORDED = (b"trueline-unrecorded", b"the journal cannot be written")
@@ -155,9 +156,11 @@ class Endpoints:
 
     def _predict(self, request: Request, exchange: Exchange) -> None:
         self._plane.check_room()
-        self._expect_json(request)
+        headers = request.headers
+        if headers.get(b"content-type") != _JSON or b"content-encoding" in headers:
+            self._expect_json(request)
         form: Callable[[Answer], bytes] = predict.encode
-        key = request.headers.get(idempotency.HEADER) or None
+        key = headers.get(idempotency.HEADER) or None
         if key is not None:
             known = self._answered.find(key, request.body)
             if known is not None:
@@ -243,7 +246,8 @@ class Endpoints:
         named = headers.get(b"x-request-id")
         if named is not None and call.client_id is None:
             call.client_id = named.decode("latin-1")[:256]
-        call.event_us = self._event_time(request)
+        if self._policy.replay:
+            call.event_us = self._event_time(request)
         again: list[idempotency.Waiting] = []  # that came with the same key before there was an answer
 
         def reply(answer: Answer | TruelineError) -> None:
@@ -253,10 +257,9 @@ class Endpoints:
                 for one, its in ((exchange, _echo(request)), *again):
                     one.answer(answer.status, _refusal(answer), JSON, headers_for(answer) + its)
                 return
-            mine = (b"trueline-request-id", answer.request_id.encode()) if answer.recorded else UNRECORDED
-            echoed = (mine,) if named is None else (mine, (b"x-request-id", named))
             body = form(answer)
-            exchange.answer(200, body, JSON, echoed)
+            mine = (b"trueline-request-id", answer.request_id.encode()) if answer.recorded else UNRECORDED
+            exchange.answer(200, body, JSON, (mine,) if named is None else (mine, (b"x-request-id", named)))
             for one, its in again:
                 one.answer(200, body, JSON, (mine, idempotency.REPLAYED, *its))
 
@@ -403,7 +406,7 @@ class Endpoints:
         if b"content-encoding" in headers:
             self._unpack(request)
         kind = headers.get(b"content-type", b"")
-        if kind == b"application/json":
+        if kind == _JSON:
             return
         media, *parameters = [part.strip().lower() for part in kind.split(b";")]
         if media not in _JSON_TYPES:
