@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
+# They start hundreds of processes, and each would compile this package anew.
+demo test test-real bench: export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test test-real clients lint bench clean
 
 demo: $(VENV)/.demo

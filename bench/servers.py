@@ -28,7 +28,11 @@ from trueline.settings import StateFolder
 CORE = 0
 HERE = Path(__file__).parent
 PATIENCE = 120.0
-ONE_THREAD = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")}
+ONE_THREAD = {
+    **os.environ,
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    "PYTHONDONTWRITEBYTECODE": "",  # what pip has installed has its bytecode, and so shall what runs from its source
+}
 
 
 class NotAnswering(Exception):

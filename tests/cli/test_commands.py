@@ -75,6 +75,14 @@ def test_status_is_one_page(trueline, served, state):
     assert trueline("status", "--state", state.root, "--json").json["champion"] == 1
 
 
+def test_status_says_why_routes_are_not_on_every_server(trueline, served, state, monkeypatch):
+    told, why = served.status, "serve-r0 is still loading version 3; the last attempt failed: it hung"
+    assert "delivery" not in trueline("status", "--state", state.root).out
+    monkeypatch.setattr(served, "status", lambda: {**told(), "undelivered": why})
+    assert f"the routes are not on every server yet: {why}\n" in trueline("status", "--state", state.root).out
+    assert trueline("status", "--state", state.root, "--json").json["undelivered"] == why
+
+
 @pytest.mark.usefixtures("unserved")
 def test_lists_say_when_there_is_nothing_and_draw_what_there_is(trueline):
     assert "no runs yet" in trueline("runs").out

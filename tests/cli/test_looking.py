@@ -141,3 +141,11 @@ def test_of_a_glob_the_first_file_is_looked_at(tmp_path):
     assert looking.sample(tmp_path, f"{tmp_path}/b*.csv").columns == ["x"]
     with pytest.raises(InvalidData, match=r"there is no file z\*\.csv"):
         looking.sample(tmp_path, "z*.csv")
+
+
+def test_a_table_with_a_column_twice_is_refused_as_a_run_would(tmp_path):
+    (tmp_path / "a.csv").write_text("x,x\n1,2\n")
+    (tmp_path / "b.csv").write_text("x,x_duplicated_0\n1,2\n")
+    with pytest.raises(InvalidData, match=r"^the source a\.csv has the column 'x' twice; each column appears once$"):
+        looking.sample(tmp_path, "a.csv")
+    assert looking.sample(tmp_path, "b.csv").columns == ["x", "x_duplicated_0"]

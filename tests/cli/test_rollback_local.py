@@ -61,6 +61,7 @@ def test_a_canary_goes_back_to_its_champion_at_the_next_epoch_and_holds(trueline
     said = trueline("rollback", "--local", "--reason", "control is down", "--json")
     assert said.code == 0
     assert said.json == {"version": 1, "epoch": 9, "servers": ["serve-r0"], "reason": "control is down"}
+    assert admin.told[0] == {"op": "status", "at_once": True}, "it waits for no shadow scores"
     table = routes.decode(admin.told[-1]["table"])
     assert (table.epoch, table.hold, table.release) == (9, True, None)
     assert [(r.version, r.arm, r.weight) for r in table.routes] == [(1, Arm.champion, 1.0), (2, Arm.shadow, 0.0)]

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trueline.cli.supervisor import HEALTHY_SECONDS, LONGEST_PAUSE, Backoff
+from trueline.cli.supervisor import HEALTHY_SECONDS, LONGEST_PAUSE, Backoff, ending
 
 PATIENCE = 20.0
 
@@ -208,6 +208,11 @@ def test_after_it_was_ready_once_the_same_exit_is_an_accident(drive, tmp_path):
     assert "killed by SIGKILL" in driven.until(lambda item: item[0] == "note")[1]
     assert "exit code 6; starting it again in 0.2 s" in driven.until(lambda item: item[0] == "note")[1]
     driven.pid_of("control")
+
+
+def test_the_end_of_a_child_is_told_also_when_its_signal_has_no_name():
+    words = ["was killed by SIGKILL", "was killed by signal 40", "ended with exit code 3"]
+    assert [ending(code) for code in (-9, -40, 3)] == words
 
 
 def test_what_children_say_is_passed_on_line_by_line_also_their_last_words(drive):

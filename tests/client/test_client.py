@@ -182,9 +182,11 @@ def test_an_address_that_is_none_is_refused(address):
 
 def test_connect_finds_the_server_of_a_state_folder(tmp_path, services):
     state = StateFolder(tmp_path)
-    with pytest.raises(Unavailable, match="trueline up"):
+    with pytest.raises(Unavailable, match=r"no server runs on .* start one with `trueline up`"):
         Client.connect(state)
     lock = servers.FolderLock(state)
+    with pytest.raises(Unavailable, match=r"`trueline up` on .* is starting or ending; try again in a moment"):
+        Client.connect(state)
     token = tokens.ensure(state.token)
     with ApiServer(services, "127.0.0.1", 0, token) as server:
         servers.publish(state, servers.Servers(server.url, "http://127.0.0.1:1", 1))

@@ -184,6 +184,14 @@ def test_a_contract_that_is_not_there_is_told(tmp_path):
         contract_io.read(tmp_path / "contract.yaml")
 
 
+def test_a_folder_in_the_contracts_place_is_one_sentence(tmp_path):
+    path = tmp_path / "contract.yaml"
+    path.mkdir()
+    with pytest.raises(InvalidData) as told:
+        contract_io.read(path)
+    assert str(told.value) == f"the contract {path} is a folder; take it away"
+
+
 def test_a_cast_frame_has_the_contracts_columns_in_its_order():
     contract = Contract(
         (

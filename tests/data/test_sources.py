@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +55,29 @@ def test_a_number_late_in_a_file_still_decides_its_column(tmp_path):
 def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
     name = write(tmp_path, "a.csv", b"\xef\xbb\xbfx,y\n1,2\n")
     assert read_source(tmp_path, name).columns == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "x,y,x\n1,2,3\n"),
+        ("a.csv", "x,x,x_duplicated_0\n1,2,3\n"),
+        ("a.csv", '\n"x",y,x,"two\nlines"\n1,2,3,4\n'),
+        ("a.csv", "\ufeffx,x\r\n1,2\r\n"),
+        ("a.tsv", "x\tx\n1\t2\n"),
+        ("a.csv.gz", gzip.compress(b"x,x\n1,2\n")),
+        ("plain.csv.gz", "x,x\n1,2\n"),
+    ],
+)
+def test_a_column_that_stands_twice_in_the_header_is_refused_and_not_renamed(tmp_path, name, text):
+    write(tmp_path, name, text)
+    with pytest.raises(InvalidData, match=f"^the source {name} has the column 'x' twice; each column appears once$"):
+        read_source(tmp_path, name)
+
+
+def test_a_column_may_be_called_as_polars_would_call_one_that_stands_there_twice(tmp_path):
+    name = write(tmp_path, "a.csv", "x,x_duplicated_0\n1,2\n")
+    assert read_source(tmp_path, name).to_dict(as_series=False) == {"x": [1], "x_duplicated_0": [2]}
 
 
 def test_parquet_keeps_its_types_and_loses_those_a_contract_does_not_know(tmp_path):

@@ -37,6 +37,7 @@ pytestmark = pytest.mark.real
 ROWS = {"instances": [{"x": float(number), "n": number} for number in range(60)]}
 CYCLES = {"tmpfs": 120, "ext4": 80}
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+RESUMES_WITHIN = 10.0  # seconds; each step is asked for once and takes a tenth of one, so a slow machine passes too
 ENOUGH = 60  # requests, by which the last half block is full too
 
 
@@ -165,7 +166,7 @@ def test_a_disk_that_fills_up_again_and_again_costs_only_what_is_counted(kind, t
         assert all("make room on its disk and it goes on by itself" in sentence for sentence in shop.said), shop.said
         shop.server.stop()
         shop.store.close()
-    assert slowest < 10
+    assert slowest < RESUMES_WITHIN
     with capsys.disabled():
         print(f"\n{CYCLES[kind]} full disks ({kind}): with room again all went on within {slowest:.2f} s")  # noqa: T201
 

@@ -245,6 +245,12 @@ def test_a_contract_that_somebody_broke_is_told_with_its_place(served):
         said = served.trueline("run")
         assert said.code == 1
         assert "contract.yaml" in said.complaint
+    path.unlink()
+    path.mkdir()
+    said = served.trueline("run")
+    assert said.code == 1
+    assert said.complaint.endswith(f" failed: the contract {path} is a folder; take it away")
+    path.rmdir()
     path.write_text(good)
     assert served.trueline("run", "--json").json["run"]["cached_from"] == "run-1"
 

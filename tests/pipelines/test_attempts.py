@@ -182,6 +182,27 @@ def test_of_several_attempts_on_several_machines_the_last_one_s_words_are_had(co
     assert heard(first) == "three"
 
 
+def test_a_death_while_an_attempt_is_noted_leaves_the_note_of_the_one_before(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = machine(context, "first", tmp_path)
+    folder = here.folder.run("run-1")
+    folder.mkdir(parents=True)
+    (folder / "spec.json").write_text("one")
+    artefacts.keep_said(here, "run-1", 1)
+
+    def cut_off(path: Path, text: str) -> None:
+        path.write_bytes(text.encode()[:0])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            artefacts.keep_said(here, "run-1", 2)
+    artefacts.bring_said(here, "run-1")
+    assert (folder / artefacts.ATTEMPT).read_text() == "1"
+
+
 PROJECT = """\
 version: 1
 project: p

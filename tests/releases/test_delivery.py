@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from trueline import audits, routefile
 from trueline.clock import ManualClock
-from trueline.control import endpoints, events
+from trueline.control import endpoints, events, status
 from trueline.domain.routes import Arm, Route, RouteTable, decode, encode, loads
 from trueline.errors import Unavailable
 from trueline.releases import delivery
@@ -201,6 +201,24 @@ def test_of_a_server_that_takes_too_long_it_is_said_what_it_is_still_loading(fol
         delivery._insist(path, folder, wanted, frozenset(), silence)
     with pytest.raises(Unavailable, match=r"^it will not$"):
         delivery._insist(path, folder, wanted, frozenset(), refusal)
+
+
+def test_status_says_why_the_newest_routes_are_not_on_every_server(store, folder, server):
+    accepts = server.answer
+
+    def undelivered():
+        delivery.deliver(store, folder, "p")
+        with store.read() as tx:
+            return status.take(tx, "p", idle=True, replaying=False, freshness=None).undelivered
+
+    refused = {"ok": False, "error": "no room for version 7"}
+    server.answer = lambda asked: refused if asked["op"] == "route" else accepts(asked)
+    want(store, table(2, 7))
+    assert undelivered() == "serve-r0 refused route: no room for version 7"
+    server.answer = accepts
+    want(store, table(3, 8))
+    assert undelivered() is None, "the older table waits for its next try, which brings nothing new"
+    assert server.table == table(3, 8)
 
 
 def test_a_socket_that_a_dead_server_left_does_not_count(store, folder, server):

@@ -114,7 +114,9 @@ def test_a_snapshot_survives_the_way_to_another_process():
         None,
         {"trueline_labels_total": 3},
         {"trueline_labels_total": [[[], [[1], 2.0]]]},
+        {"trueline_labels_total": [[["more", "labels", "than here"], 3]]},
         {"trueline_inference_batch_size": [[["m", "1"], 4]]},
+        {"trueline_inference_batch_size": [[["m"], [[0] * 12, 4.0]]]},
         {"trueline_inference_batch_size": [[["m", "1"], [[1, 2], 4.0]]]},
     ],
 )

@@ -73,9 +73,9 @@ def hanging(serve, packaged, stuck):  # noqa: ARG001  for what it does
 
 
 def test_after_the_deadline_the_table_is_refused_and_the_version_gets_a_process_of_its_own(hanging, stuck):
-    server, wanted, load = hanging(0.05)
+    server, wanted, load = hanging(1.0)  # in which its manifest has to be read
     refused = server.put(wanted)
-    sentence = "version 2 was given up: it did not load within 0.05 s"
+    sentence = "version 2 was given up: it did not load within 1 s"
     assert (refused["ok"], refused["error"], refused["epoch"]) == (False, sentence, 1)
     assert server.post("/predict", ROW).json["version"] == 1
     assert server.server._scoreboard.unfinished().version == 2, "the thread that was given up may still crash"
@@ -110,6 +110,19 @@ def test_what_is_done_aside_gives_its_result_its_error_or_nothing_in_time():
 
     asyncio.run(all_three())
     never.set()
+
+
+@pytest.mark.parametrize("problem", [StopIteration(3), SystemExit(3), asyncio.CancelledError()], ids=repr)
+def test_what_no_future_can_tell_is_told_all_the_same_to_who_waits_without_a_deadline(problem):
+    async def waiting():
+        with pytest.raises(RuntimeError, match=f"it ended with {type(problem).__name__}"):
+            await asyncio.wait_for(aside(lambda: raised(problem)), 20)
+
+    asyncio.run(waiting())
+
+
+def raised(problem):
+    raise problem
 
 
 def test_a_failure_of_loading_is_forgotten_with_the_next_table(serve):

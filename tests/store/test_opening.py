@@ -156,8 +156,8 @@ def test_without_the_driver_the_extra_is_named(postgresql, monkeypatch):
     assert "pip install 'trueline[postgresql]'" in told
 
 
-def test_a_number_that_sqlite_cannot_count_is_refused_in_words(tmp_path):
-    store = open_store(tmp_path / "control.db", SystemClock())
+def test_a_number_that_a_database_cannot_count_is_refused_in_words(database):
+    store = open_store(database, SystemClock())
     with pytest.raises(InvalidInput, match="larger than any that is counted here"), store.read() as tx:
         tx.execute(tables.versions.select().where(tables.versions.c.number == 10**30))
     store.close()

@@ -208,6 +208,14 @@ def test_an_open_incident_is_the_first_thing_said(past):
     assert any("until=" in link for link in incident.links)
 
 
+def test_why_routes_are_not_on_every_server_is_said(browser, services, monkeypatch):
+    told = services.status
+    assert not browser.page("/").of("div", **{"class": "notice warn"})
+    monkeypatch.setattr(services, "status", lambda: {**told(), "undelivered": "serve-r0 <b>loads</b> version 3"})
+    (notice,) = browser.page("/").of("div", **{"class": "notice warn"})
+    assert notice["text"] == "The routes are not on every server yet: serve-r0 <b>loads</b> version 3"
+
+
 def test_predictions_that_go_unrecorded_are_said_once_by_the_server_or_by_its_incident(browser, services, monkeypatch):
     full = "the journal j cannot be written (No space left on device); free some disk space"
     told = services.status

@@ -69,9 +69,11 @@ def sample(root: Path, source: str, rows: int = ROWS) -> pl.DataFrame:
     """The first rows of one file, in the types trueline reads them as.
 
     Raises:
-        InvalidData: there is no such table, it cannot be read, or has no rows.
+        InvalidData: there is no such table, it cannot be read, has a column twice, or has no rows.
     """
     import polars as pl
+
+    from trueline.data.sources import read_csv
 
     path = root / source
     if any(sign in source for sign in "*?["):
@@ -85,8 +87,8 @@ def sample(root: Path, source: str, rows: int = ROWS) -> pl.DataFrame:
         if path.name.lower().endswith((".parquet", ".pq")):
             frame = pl.read_parquet(path, n_rows=rows, glob=False, hive_partitioning=False)
         else:
-            tabs = "\t" if ".tsv" in path.name.lower() else ","
-            frame = pl.read_csv(path, separator=tabs, n_rows=rows, infer_schema_length=None, try_parse_dates=True)
+            name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+            frame = read_csv(path, name, rows=rows)
     except (pl.exceptions.PolarsError, OSError, UnicodeError) as problem:
         reason = str(problem).splitlines()[0]
         raise InvalidData(f"{source} cannot be read: {reason}") from problem

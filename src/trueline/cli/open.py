@@ -21,12 +21,10 @@ def open(session: Session, *, browser: bool) -> None:  # noqa: A001 the command'
       trueline open --browser
     """  # noqa: D301 the escape is click's mark for a paragraph that is not to be wrapped
     from trueline.client import servers
-    from trueline.errors import NotAuthenticated, Unavailable
+    from trueline.errors import NotAuthenticated
     from trueline.security import tokens
 
-    found = servers.read(session.state) if servers.running(session.state) else None
-    if found is None:
-        raise Unavailable(f"no server runs on {session.state.root}; start one with `trueline up`")
+    found = servers.need(session.state)
     token = tokens.read(session.state.token)
     if token is None:
         raise NotAuthenticated(f"there is no token in {session.state.token}; set {tokens.VARIABLE} to the server's")

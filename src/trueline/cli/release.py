@@ -193,7 +193,7 @@ def in_force(session: Session) -> dict[Path, RouteTable]:
     silent: list[str] = []
     for path in sorted(session.state.sockets.glob("serve-*.sock")):
         try:
-            tables[path] = routes.decode(sockets.ask(path, {"op": "status"})["table"])
+            tables[path] = routes.decode(sockets.ask(path, {"op": "status", "at_once": True})["table"])
         except Unavailable as problem:  # a dead server's socket stays behind; it reads the new table when it starts
             silent.append(str(problem))
     if not tables:

@@ -48,6 +48,8 @@ def _facts(found: StatusView) -> list[tuple[str, object]]:
         ("predictions", f"{found.predictions} on the days judged so far"),
         ("labels", f"{found.labels} on the days judged so far{_astray(found.unknown_labels)}"),
     ]
+    if found.undelivered:
+        facts.append(("delivery", f"the routes are not on every server yet: {found.undelivered}"))
     if found.tracking and found.tracking.waiting:
         why = f": {found.tracking.error}" if found.tracking.error else ""
         facts.append(("tracking", f"{found.tracking.waiting} not told yet{why}"))

@@ -403,11 +403,12 @@ class Supervisor:
 def ending(code: int) -> str:
     """How a process ended, in words.
 
-    >>> ending(-9), ending(3)
-    ('was killed by SIGKILL', 'ended with exit code 3')
+    >>> ending(-9), ending(-40), ending(3)
+    ('was killed by SIGKILL', 'was killed by signal 40', 'ended with exit code 3')
     """
     if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
+        names = {known.value: known.name for known in signal.Signals}  # not all of those of real time have one
+        return f"was killed by {names.get(-code, f'signal {-code}')}"
     return f"ended with exit code {code}"
 
 

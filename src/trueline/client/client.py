@@ -52,10 +52,7 @@ class Client:
         """The client of the server that runs on a state folder, or of the one that TRUELINE_URL names."""
         address = os.environ.get(ADDRESS)
         if not address:
-            found = servers.read(state) if servers.running(state) else None
-            if found is None:
-                raise Unavailable(f"no server runs on {state.root}; start one with `trueline up`")
-            address = found.control
+            address = servers.need(state).control
         token = tokens.read(state.token)
         if token is None:
             raise NotAuthenticated(f"there is no token in {state.token}; set {tokens.VARIABLE} to the server's")

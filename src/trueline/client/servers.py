@@ -79,6 +79,21 @@ def read(state: StateFolder) -> Servers | None:
         raise Unavailable(f"{state.servers} cannot be read ({problem}); restart `trueline up`") from problem
 
 
+def need(state: StateFolder) -> Servers:
+    """The addresses of the servers that run now.
+
+    Raises:
+        Unavailable: none does, or not yet, or not any more.
+    """
+    held = running(state)
+    found = read(state) if held else None
+    if found is not None:
+        return found
+    if held:
+        raise Unavailable(f"`trueline up` on {state.root} is starting or ending; try again in a moment")
+    raise Unavailable(f"no server runs on {state.root}; start one with `trueline up`")
+
+
 def publish(state: StateFolder, servers: Servers) -> None:
     """Write the addresses for clients, readable by the owner, whole or not at all."""
     draft = state.servers.with_name(f".{state.servers.name}-{os.getpid()}")

@@ -46,7 +46,9 @@ def keep_said(context: Context, run_id: str, fence: int) -> None:
     if objects is None or not folder.is_dir():
         return
     said = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-    (folder / ATTEMPT).write_text(str(fence))
+    draft = folder / f".{ATTEMPT}"
+    draft.write_text(str(fence))
+    draft.replace(folder / ATTEMPT)  # there is never half of it
     for name in (*sorted(said - {Path(ATTEMPT)}), Path(ATTEMPT)):  # that comes last: it says that all is there
         if name.parts[0] not in HEAVY and not name.name.startswith("."):
             objects.put(f"{SAID}/{run_id}/{name.as_posix()}", folder / name)

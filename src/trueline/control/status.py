@@ -53,6 +53,7 @@ class Status:
     unknown_labels: int = 0  # predictions that labels of the last days name, and that are not known
     target: str | None = None
     tracking: TrackingBacklog | None = None
+    undelivered: str | None = None  # why the routes are not on every server yet, where it was tried
     recording: tuple[Any, ...] = ()  # servers of this machine that cannot record, or could not before
 
 
@@ -95,6 +96,7 @@ def take(tx: Tx, project: str, *, idle: bool, replaying: bool, freshness: Any, t
         unknown_labels=int(totals.get("unknown", 0)),
         target=target,
         tracking=_tracking(tx, project),
+        undelivered=outbox.newest_error(tx, project, "route"),
     )
 
 

@@ -22,7 +22,7 @@ from trueline.domain import contracts
 from trueline.domain.contracts import FLOATS, Column, Contract, Kind, UnknownColumns
 from trueline.errors import InvalidData
 
-__all__ = ["cast", "infer", "read", "schema", "write"]
+__all__ = ["cast", "infer", "read", "read_bytes", "schema", "write"]
 
 Parsed = TypeVar("Parsed")
 
@@ -114,12 +114,26 @@ def write(path: Path, contract: Contract) -> None:
     draft.replace(path)
 
 
+def read_bytes(path: Path) -> bytes:
+    """A contract's file as it stands.
+
+    Raises:
+        InvalidData: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except IsADirectoryError as problem:
+        raise InvalidData(f"the contract {path} is a folder; take it away") from problem
+    except OSError as problem:
+        raise InvalidData(f"the contract {path} cannot be read ({problem.strerror})") from problem
+
+
 def read(path: Path) -> Contract:
     """The contract of a file; whatever is wrong with it is told with its line and column."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise InvalidData(f"the contract {path} cannot be read ({problem})") from problem
+        text = read_bytes(path).decode()
+    except UnicodeDecodeError as problem:
+        raise InvalidData(f"the contract {path} cannot be read ({problem}); save it as UTF-8") from problem
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as problem:

@@ -7,6 +7,8 @@ looks like a time stays text.
 
 from __future__ import annotations
 
+import csv
+import gzip
 import hashlib
 import importlib.util
 import re
@@ -28,6 +30,9 @@ PARQUET = (".parquet", ".pq")
 FUNCTION = re.compile(r"^(?P<file>.+\.py):(?P<name>\w+)$")
 NOTHING = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 """How other tools write an empty number. Only in columns that are numbers otherwise: NA is also a country."""
+
+RENAMED = re.compile(r"_duplicated_\d+$")
+"""What Polars appends to a name that stands in a CSV file's header again; a column may also really be called so."""
 
 
 def read_source(root: Path, source: str) -> pl.DataFrame:
@@ -97,11 +102,40 @@ def _read_file(root: Path, path: Path) -> pl.DataFrame:
     try:
         if name.endswith(PARQUET):
             return pl.read_parquet(path, glob=False, hive_partitioning=False)
-        separator = "\t" if ".tsv" in name else ","
-        frame = pl.read_csv(path, separator=separator, infer_schema_length=None, try_parse_dates=True, glob=False)
-        return _numbers_with_gaps(frame)
+        return _numbers_with_gaps(read_csv(path, _shown(root, path)))
     except (OSError, pl.exceptions.PolarsError, UnicodeError) as problem:
         raise _unreadable(root, path, problem) from problem
+
+
+def read_csv(path: Path, name: str, *, rows: int | None = None) -> pl.DataFrame:
+    """The first rows of a file of comma or tab separated values, or all; `name` is what sentences call it.
+
+    Raises:
+        InvalidData: its header has a column twice.
+        OSError, pl.exceptions.PolarsError: it cannot be read.
+    """
+    separator = "\t" if ".tsv" in path.name.lower() else ","
+    try:
+        frame = pl.read_csv(
+            path, separator=separator, n_rows=rows, infer_schema_length=None, try_parse_dates=True, glob=False
+        )
+    except pl.exceptions.DuplicateError:
+        _check_header(path, name, separator)
+        raise
+    if any(RENAMED.search(column) for column in frame.columns):
+        _check_header(path, name, separator)
+    return frame
+
+
+def _check_header(path: Path, name: str, separator: str) -> None:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    opened = gzip.open if zipped else open
+    with opened(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as file:
+        header = next(filter(None, csv.reader(file, delimiter=separator)), [])
+    for place, column in enumerate(header):
+        if column in header[:place]:
+            raise InvalidData(f"the source {name} has the column '{column}' twice; each column appears once")
 
 
 def _unreadable(root: Path, path: Path, problem: Exception) -> InvalidData:

@@ -152,7 +152,7 @@ def _mark(context: Context, contract: Path) -> str | None:
     source = sources.fingerprint(context.root, context.project.data.source)
     if source is None:
         return None
-    rules = contract.read_bytes() if contract.exists() else b""
+    rules = contract_io.read_bytes(contract) if contract.exists() else b""
     return f"{source} {hashlib.sha256(rules).hexdigest()}"
 
 

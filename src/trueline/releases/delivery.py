@@ -25,6 +25,7 @@ from trueline.store import outbox
 from trueline.store.engine import Store
 
 PUSH_SECONDS = 10.0
+STATUS = {"op": "status", "at_once": True}
 
 
 class Held(Exception):
@@ -122,7 +123,7 @@ def _push_to(path: Path, folder: StateFolder, table: RouteTable, holds: frozense
 
 def _insist(path: Path, folder: StateFolder, table: RouteTable, holds: frozenset[str], refusal: Unavailable) -> None:
     """A server did not take the table: was it for a person's hold, known here or not, or has it the table after all?"""
-    status = ask(path, {"op": "status"}, timeout=PUSH_SECONDS)
+    status = ask(path, STATUS, timeout=PUSH_SECONDS)
     theirs = _theirs(status, folder)
     if status.get("hold") and theirs is not None and endpoints.mark(theirs) not in holds:
         raise Held(theirs)
@@ -179,7 +180,7 @@ def reconcile(store: Store, folder: StateFolder, project: str, bring: Bring = at
         table, holds = endpoints.get(tx, project).table, endpoints.known_holds(tx, project)
     for path in serving_sockets(folder):
         try:
-            status = ask(path, {"op": "status"}, timeout=PUSH_SECONDS)
+            status = ask(path, STATUS, timeout=PUSH_SECONDS)
         except Unavailable:
             continue  # it is starting or stopping; the next round sees
         _tell_contained(store, project, str(status.get("replica", path.stem)), status.get("contained", ()))

@@ -1,9 +1,10 @@
 """The Unix socket by which control, the shipper and an operator on the machine steer one serving process.
 
 One JSON object per line in, one out, in order:
-route {table, over_hold?} · override {table} · status · seal · metrics · counters · ping · load {version, path, digest} · unload {version}. Answers have `ok`; a refusal has `error` and
+route {table, over_hold?} · override {table} · status {at_once?} · seal · metrics · counters · ping · load {version, path, digest} · unload {version}. Answers have `ok`; a refusal has `error` and
 the epoch in force. `status` and `seal` first wait for the shadow scores that are owed, so that what follows a barrier
-sees complete pairs.
+sees complete pairs; but not for ever: a version that is always busy with requests does not come to them. Who wants to know
+what is in force, to change it, asks for the status `at_once`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,9 @@ from trueline.serving.siblings import Counters
 log = logging.getLogger(__name__)
 
 LINE_BYTES = 1 << 20
+STATUS_SECONDS = 5.0
+SEAL_SECONDS = 15.0
+"""How long shadow scores are waited for: shorter than anybody waits for a status, and the shipper for a seal."""
 
 Fields = Mapping[str, Any]
 Operation = Callable[[Fields], Awaitable[dict[str, Any]]]
@@ -125,9 +130,9 @@ class Admin:
         return {"epoch": table.epoch, "table": routes.encode(table)}
 
     async def _status(self, fields: Fields) -> dict[str, Any]:
-        del fields
         plane = self._plane
-        await plane.versions.drain_shadows()
+        if fields.get("at_once") is not True:
+            await self._shadows_are_made(STATUS_SECONDS)
         table = plane.versions.standing.table
         return {
             "replica": self._replica,
@@ -163,8 +168,14 @@ class Admin:
 
     async def _seal(self, fields: Fields) -> dict[str, Any]:
         del fields
-        await self._plane.versions.drain_shadows()
+        await self._shadows_are_made(SEAL_SECONDS)
         return {"segment": self._plane.journal.seal()}
+
+    async def _shadows_are_made(self, seconds: float) -> None:
+        """Those that are owed by now, in this time or later: then their records follow."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._plane.versions.drain_shadows()
 
     async def _ping(self, fields: Fields) -> dict[str, Any]:
         del fields

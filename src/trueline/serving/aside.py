@@ -27,11 +27,16 @@ async def aside(work: Callable[[], T], seconds: float | None = None) -> T:
     def run() -> None:
         try:
             told: tuple[Callable[[Any], None], Any] = done.set_result, work()
-        except Exception as problem:  # noqa: BLE001  it is for whoever waits
-            told = done.set_exception, problem
+        except BaseException as problem:  # noqa: BLE001  it is for whoever waits
+            told = done.set_exception, problem if _can_be_told(problem) else RuntimeError(f"it ended with {problem!r}")
         with suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(settle, *told)
 
     threading.Thread(target=run, name="aside", daemon=True).start()
     async with asyncio.timeout(seconds):
         return await done
+
+
+def _can_be_told(problem: BaseException) -> bool:
+    """Not what would end the event loop, and not what a future of Python 3.11 does not take."""
+    return isinstance(problem, Exception) and not isinstance(problem, StopIteration)

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import msgspec
 
 from trueline.journal.records import Outcome
+from trueline.serving import plain
 from trueline.serving.admission import Admission
 from trueline.serving.limits import Limits
 from trueline.serving.metrics import Metrics
@@ -71,7 +72,10 @@ class Lane:
     ) -> None:
         self.version = version
         self._runner = runner
-        self._names = runner.signature.names
+        known = plain.of(runner.signature.inputs)
+        self._names = (
+            runner.signature.names if known is None else known.names
+        )  # the very object: compared for each request
         self._settle = settle
         self._settle_shadow = settle_shadow
         self._metrics = metrics

@@ -105,8 +105,8 @@ class _Request(msgspec.Struct, eq=False):
 
     def tuples(self, names: tuple[str, ...]) -> Tuples | None:
         call = self.call
-        rows = call.plain_rows
-        if rows is not None and call.plain is not None and call.plain.names == names:
+        rows, known = call.plain_rows, call.plain
+        if rows is not None and known is not None and (known.names is names or known.names == names):
             return [astuple(rows[0])] if self.rows == 1 else [astuple(row) for row in rows]
         if self.rows == 1 and not rows:
             columns = call.columns

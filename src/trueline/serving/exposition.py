@@ -247,14 +247,12 @@ def pack(given: Snapshot) -> dict[str, list[tuple[Labels, Value]]]:
 def unpack(fields: Any) -> Snapshot:
     """The inverse; raises ValueError for anything else."""
     found = msgspec.convert(fields, dict[str, list[tuple[Labels, float | tuple[list[int], float]]]])
-    bounds = {family.name: family.bounds for family in FAMILIES}
-    for name, samples in found.items():
-        buckets = len(bounds.get(name, ())) + 1
-        for _, value in samples:
-            if isinstance(value, tuple) != bool(bounds.get(name)) or (
-                isinstance(value, tuple) and len(value[0]) != buckets
-            ):
-                raise ValueError(f"{name} is counted differently there")
+    for family in FAMILIES:
+        buckets = len(family.bounds) + 1 if family.bounds else None
+        for labels, value in found.get(family.name, ()):
+            counted = len(value[0]) if isinstance(value, tuple) else None
+            if (len(labels), counted) != (len(family.labels), buckets):
+                raise ValueError(f"{family.name} is counted differently there")
     return {name: dict(samples) for name, samples in found.items()}
 
 

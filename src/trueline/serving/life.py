@@ -175,7 +175,8 @@ def _not_started(problem: OSError) -> PackagingFailed:
 def how_it_ended(code: int) -> str:
     """An exit code in words.
 
-    >>> how_it_ended(-9), how_it_ended(3)
-    ('signal SIGKILL', 'exit code 3')
+    >>> how_it_ended(-9), how_it_ended(-40), how_it_ended(3)
+    ('signal SIGKILL', 'signal 40', 'exit code 3')
     """
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    names = {known.value: known.name for known in signal.Signals}  # not all of those of real time have one
+    return f"signal {names.get(-code, -code)}" if code < 0 else f"exit code {code}"

@@ -323,11 +323,13 @@ class Connection(asyncio.Protocol):
         length = headers.get(b"content-length")
         if length is not None and int(length) >= self._limits.body_bytes:
             self._too_large()
-        elif length is None and headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
-            self._refuse(501, "Transfer-Encoding: expected chunked alone; a packed body has a Content-Encoding")
+        elif length is None and (coding := headers.get(b"transfer-encoding", b"chunked").strip().lower()) != b"chunked":
+            ends = coding.rpartition(b",")[2].strip() == b"chunked"  # else nobody knows where the body does
+            sentence = "Transfer-Encoding: expected chunked alone; a packed body has a Content-Encoding"
+            self._refuse(501 if ends else 400, sentence)  # RFC 9112, 6.1 and 6.3
         elif b"expect" in headers and (length or b"transfer-encoding" in headers):
             known = self._parser.get_http_version() != "1.0"  # who speaks that knows of no such answer
-            self._continue_due = known and headers[b"expect"].lower() == b"100-continue"
+            self._continue_due = known and headers[b"expect"].strip().lower() == b"100-continue"
             if self._continue_due:
                 self._invite()
 

@@ -78,6 +78,14 @@ def last_error(tx: Tx, project: str, kinds: tuple[str, ...]) -> str | None:
     return None if found is None else str(found)
 
 
+def newest_error(tx: Tx, project: str, kind: str) -> str | None:
+    """Why the newest intent, whose effect takes in that of those before it, is still open, where it was tried."""
+    box = tables.outbox
+    of_kind = (box.c.project == project, box.c.kind == kind)
+    found = tx.execute(select(box.c.error).where(*of_kind).order_by(box.c.id.desc()).limit(1)).scalar()
+    return None if found is None else str(found)
+
+
 def wait_after(attempts: int) -> timedelta:
     """How long an intent waits after so many failures: twice as long each time, up to half a minute."""
     return min(timedelta(seconds=0.1 * 2 ** min(attempts, 16)), LONGEST_WAIT)

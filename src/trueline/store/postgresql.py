@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from trueline.clock import from_us
-from trueline.errors import Conflict, InvalidProject, TruelineError, Unavailable
+from trueline.errors import Conflict, InvalidInput, InvalidProject, TruelineError, Unavailable
 from trueline.store.database import Database
 
 SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
@@ -115,6 +115,8 @@ def words(problem: DBAPIError, url: URL) -> TruelineError | None:
         return Unavailable(_not_connected(said, url))
     if code in CONFLICTS:
         return Conflict(f"somebody else was first: {said}")
+    if code == TOO_LARGE:
+        return InvalidInput("a number is larger than any that is counted here; correct it")
     for prefix, remedy in REMEDIES.items():
         if code.startswith(prefix):
             return Unavailable(f"the database {shown(url)} {remedy.format(said=said, user=url.username or 'the user')}")
@@ -123,6 +125,8 @@ def words(problem: DBAPIError, url: URL) -> TruelineError | None:
 
 CONFLICTS = {"40001", "40P01", "23505"}
 """A serialization failure, a deadlock, a unique key that is taken."""
+
+TOO_LARGE = "22003"
 
 REMEDIES = {
     "28": "refused to let {user} in: {said}; check user and password in `database:`",

@@ -1,7 +1,7 @@
 """What comes in and what goes out: messages, their identity, CloudEvents, dead letters. Pure.
 
-A message's identity is its place, topic-partition-offset. It is the request's id at the model server and the `ce_id` of the
-output, so whatever is done twice because Kafka delivers at least once has the same id both times.
+A message's identity is its place, topic-partition-offset. The model server is asked under it as the request's key, and the output
+has it as its `ce_id`, so whatever is done twice because Kafka delivers at least once has the same id both times.
 
 CloudEvents come in binary mode (`ce_*` headers, the value is the row) or structured mode (the value is the envelope), and go
 out in binary mode, as KServe names them. Headers that are not CloudEvents' own (a trace, a tenant) are passed on.

@@ -11,6 +11,8 @@ from trueline.errors import InvalidInput
 from trueline.web.api.calls import Call, Following, bounded, views
 from trueline.web.api.services import Services
 
+MOST_DIGITS = 18  # of an event's id
+
 
 class EventsQuery(msgspec.Struct, forbid_unknown_fields=True):
     after: int = 0
@@ -56,7 +58,7 @@ def stream(services: Services, call: Call) -> Following:  # noqa: ARG001 every h
     told = call.last_event_id
     if told is None or not told:
         return Following(asked.after, asked.kind)
-    if not (told.isascii() and told.isdigit()):
+    if not (told.isascii() and told.isdigit() and len(told) <= MOST_DIGITS):
         raise InvalidInput(f"Last-Event-ID must be the id of an event, not {told[:40]!r}")
     return Following(int(told), asked.kind)
 

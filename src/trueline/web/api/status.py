@@ -62,6 +62,7 @@ class StatusView(msgspec.Struct, kw_only=True):
     unknown_labels: int | None = None  # of the last judged days: their predictions are not known here
     last_event: int = 0
     tracking: TrackingView | None = None
+    undelivered: str | None = None  # why the routes are not on every server yet, where it was tried
     recording: list[RecordingView] = []
 
 
