@@ -237,6 +237,19 @@ def test_a_full_disk_is_a_sentence_and_what_was_written_before_stays_readable(tm
         assert everything(tmp_path) == [label(1), label(3)]
 
 
+@pytest.mark.parametrize("step", ["_open", "_recover", "_sync_folder"])
+@pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=repr)
+def test_a_writer_that_could_not_begin_leaves_the_journal_to_the_next_one(step, problem, tmp_path, monkeypatch):
+    def fails(*_):
+        raise problem
+
+    with monkeypatch.context() as patch:
+        patch.setattr(segments, step, fails)
+        with pytest.raises((Unavailable, KeyboardInterrupt)):
+            Writer(tmp_path, sync=True)
+    Writer(tmp_path).close()
+
+
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(Unavailable, match="cannot be written"):

@@ -133,6 +133,20 @@ def test_a_version_that_does_not_come_to_its_shadow_scores_keeps_nobody_waiting_
     assert (shadow.version, shadow.error) == (2, "its process died"), "what was owed follows"
 
 
+def test_a_child_is_started_again_whatever_keeps_it_from_starting_at_first(beside, monkeypatch):
+    assert answered_by_the_child(beside)
+    begin, problems = life.Life.begin, [RuntimeError("can't start new thread"), ValueError("a defect")]
+
+    async def begins(*given):
+        if problems:
+            raise problems.pop()
+        return await begin(*given)
+
+    monkeypatch.setattr(life.Life, "begin", begins)
+    os.kill(beside.call(lambda: beside.server.plane.versions.pinned(2).runner.pid), signal.SIGKILL)
+    eventually(lambda: not problems and answered_by_the_child(beside))
+
+
 def test_a_signal_without_a_name_has_a_number():
     assert [life.how_it_ended(code) for code in (-9, -40, 3)] == ["signal SIGKILL", "signal 40", "exit code 3"]
 

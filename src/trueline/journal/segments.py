@@ -146,19 +146,28 @@ class Writer:
         self.sync = sync
         self.bytes_written = 0
         self._torn = False
+        self._lock = self._file = -1
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(folder, wait)
-            self.segment = max(numbers(folder), default=1)
-            self._file = _open(path_of(folder, self.segment))
-            self._offset = _recover(self._file)
-            if self._offset < 0:  # whole records lie behind broken ones
-                self._offset = os.fstat(self._file).st_size
-                self.seal()
-            if sync:
-                _sync_folder(folder)
+            self._take_up()
         except OSError as problem:
+            self.close()  # whoever comes next, in this process or another, shall not find it locked
             raise Unavailable(f"the journal {folder} cannot be written: {problem.strerror or problem}") from problem
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_up(self) -> None:
+        """Go on where the writer before this one stopped."""
+        self.segment = max(numbers(self.folder), default=1)
+        self._file = _open(path_of(self.folder, self.segment))
+        self._offset = _recover(self._file)
+        if self._offset < 0:  # whole records lie behind broken ones
+            self._offset = os.fstat(self._file).st_size
+            self.seal()
+        if self.sync:
+            _sync_folder(self.folder)
 
     @property
     def position(self) -> str:
@@ -238,10 +247,10 @@ class Writer:
         return NotRecorded(f"the journal {self.folder} cannot be written ({why}); free some disk space", kept=kept)
 
     def close(self) -> None:
-        if self._lock >= 0:
-            os.close(self._file)
-            os.close(self._lock)
-            self._lock = -1
+        for descriptor in (self._file, self._lock):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._lock = -1
 
     def __enter__(self) -> Self:
         return self

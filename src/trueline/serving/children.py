@@ -237,7 +237,7 @@ class Child:
         self._settle(Scored(outcome, None, error, spent))
 
     async def _start_again(self, life: Life, why: str) -> None:
-        await asyncio.shield(self._in_background(self._bury(life, why), "end"))
+        await asyncio.wait([self._in_background(self._bury(life, why), "end")])
         while True:
             await asyncio.sleep(self._pause())
             self._restarted()
@@ -245,6 +245,8 @@ class Child:
                 await self.start()
             except PackagingFailed as problem:
                 log.warning("version process did not start: %s; trying again", problem)
+            except Exception:  # a machine out of threads, or a defect: who gives up here is away for good
+                log.exception("version process did not start; trying again")
             else:
                 return
 
