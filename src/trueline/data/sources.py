@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
-import importlib.util
 import re
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import polars as pl
 from trueline.data.timestamps import TIMESTAMP, parse_timestamps
 from trueline.errors import InvalidData
 from trueline.storage.address import is_s3
+from trueline.userfiles import import_file
 
 CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 PARQUET = (".parquet", ".pq")
@@ -212,13 +212,7 @@ def _import(root: Path, path: Path, name: str) -> Callable[[], Any] | None:
     for folder in (str(path.parent.absolute()), str(root.absolute())):
         if folder not in sys.path:
             sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location(f"_trueline_source_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        return None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    found = getattr(module, name, None)
+    found = getattr(import_file(path, f"_trueline_source_{path.stem}"), name, None)
     return found if callable(found) else None
 
 

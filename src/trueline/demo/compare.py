@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 
 from trueline.demo.flights import END, START, Flights
 from trueline.errors import InvalidProject
+from trueline.userfiles import import_file
 
 Fit = Callable[[pl.DataFrame], Any]
 Predictions = NDArray[np.float64]
@@ -23,12 +22,9 @@ Predictions = NDArray[np.float64]
 def fit_function(project: Path) -> Fit:
     """The `fit` that the demo's project file names, imported as training imports it."""
     path = project / "model.py"
-    spec = importlib.util.spec_from_file_location("trueline_demo_model", path)
-    if spec is None or spec.loader is None or not path.is_file():
+    module = import_file(path, "trueline_demo_model") if path.is_file() else None
+    if module is None:
         raise InvalidProject(f"the demo's {path} is not there; run the demo from a clone of the repository")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
     fit: Fit = module.fit
     return fit
 

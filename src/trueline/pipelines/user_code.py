@@ -5,7 +5,6 @@ The sentence names the line of *their* file where it happened; the whole traceba
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import sys
 import traceback
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trueline.errors import TrainingFailed
+from trueline.userfiles import import_file
 
 if TYPE_CHECKING:  # commands that only ask import this module, and steps that take no frame
     import polars as pl
@@ -36,16 +36,13 @@ def find(project: Path, entry: str) -> Callable[..., Any]:
     if not path.is_file():
         raise TrainingFailed(f"{entry}: there is no file {file} in {project}; correct `train` in trueline.yaml")
     make_importable(project, entry)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise TrainingFailed(f"{file} cannot be imported as Python")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
     try:
-        spec.loader.exec_module(module)
+        module = import_file(path, path.stem)
     except BaseException as problem:
         tell(problem)
         raise TrainingFailed(f"{where(problem, project, file)}: importing {file} raised {what(problem)}") from problem
+    if module is None:
+        raise TrainingFailed(f"{file} cannot be imported as Python")
     found = getattr(module, name, None)
     if not callable(found):
         raise TrainingFailed(f"{file} has no function '{name}'; correct `train` in trueline.yaml")
