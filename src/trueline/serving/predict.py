@@ -70,7 +70,11 @@ def encode(answer: Answer) -> bytes:
     request_id, outputs = answer.request_id, answer.outputs
     if len(outputs) == 1 and answer.recorded:  # most answers, in a third of the time
         tail = _tail(answer.model, answer.version)
-        return b'{"predictions":%b,"prediction_ids":%b%b' % (to_json(outputs), to_json((f"{request_id}-0",)), tail)
+        return b'{"predictions":%b,"prediction_ids":%b%b' % (
+            to_json(outputs),
+            to_json((prediction_id(request_id, 0),)),
+            tail,
+        )
     ids = [prediction_id(request_id, row) if answer.recorded else None for row in range(len(outputs))]
     return to_json(_Said(outputs, ids, answer.model, answer.version))
 
